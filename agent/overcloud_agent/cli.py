@@ -1,0 +1,105 @@
+"""The verbs of `overcloud-agent`. The answer goes to stdout, the story to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from overcloud_agent import errors, log, settings
+
+FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+class _Group(click.Group):
+    """Turns the agent's errors into a message, a hint and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> NoReturn:
+        try:
+            super().main(*args, **kwargs)
+        except errors.AgentError as error:
+            click.echo(f"overcloud-agent: {error.message}", err=True)
+            if error.hint:
+                click.echo(f"hint: {error.hint}", err=True)
+            sys.exit(error.exit_code)
+        sys.exit(0)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--config-file", type=FILE, help="Read this configuration file instead of the default ones.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell more on stderr.")
+@click.version_option(package_name="overcloud-agent")
+@click.pass_context
+def main(context: click.Context, config_file: Path | None, verbose: bool) -> None:
+    """Run the software deployments that Heat has for this node, and tell Heat the results.
+
+    Exit codes: 0 done or nothing to do, 1 failed, 2 bad input, 3 rolled back, 75 try later, 130 interrupted.
+    """
+    log.setup(verbose=verbose)
+    context.obj = config_file
+
+
+@main.command()
+@click.pass_obj
+def run(config_file: Path | None) -> None:
+    """Stay and work: poll Heat, run what it asks for, deliver the results.
+
+    SIGTERM finishes the step at hand and stops; what is left resumes at the next start. SIGHUP reads the
+    configuration again. Under systemd use Type=notify.
+    """
+    from overcloud_agent import agent
+
+    agent.run(settings.load(config_file), config_file)
+
+
+@main.command()
+@click.option("--deliver-within", default=60.0, show_default=True, help="Seconds to wait for results to be delivered.")
+@click.pass_obj
+def apply(config_file: Path | None, deliver_within: float) -> None:
+    """Work once: poll, run everything that waits, deliver the results.
+
+    Exits with 1 when a deployment failed, a source did not answer, or a result could not be delivered.
+    """
+    from overcloud_agent import agent
+
+    if not agent.apply(settings.load(config_file), deliver_within=deliver_within):
+        sys.exit(1)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def status(config_file: Path | None, as_json: bool) -> None:
+    """Show sources, deployments, steps and pending signals, from the journal."""
+    from overcloud_agent import status as report
+
+    facts = report.collect(settings.load(config_file).state_dir)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        report.show(facts)
+
+
+@main.command()
+@click.argument("file", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def validate(config_file: Path | None, file: Path, as_json: bool) -> None:
+    """Check FILE: a container-upgrade config (JSON or YAML), a deployment, or metadata with deployments.
+
+    Exits with 2 and names each mistake with its JSON path when something is wrong. Nothing is changed.
+    """
+    from overcloud_agent import validate as checks
+
+    problems = checks.check_file(file, settings.load(config_file))
+    if as_json:
+        click.echo(json.dumps({"file": str(file), "problems": problems}, indent=2))
+    elif not problems:
+        click.echo(f"{file}: valid")
+    for problem in [] if as_json else problems:
+        click.echo(f"{file}: {problem}", err=True)
+    if problems:
+        sys.exit(errors.BadInput.exit_code)

@@ -1,0 +1,137 @@
+"""The group container-upgrade: one function, used by the resident agent and by the hook executable alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from overcloud_agent import errors, failpoints, log, model, settings
+from overcloud_agent.containers import engine, plan, podman_spec, spec, steps, upgrade
+
+logger = logging.getLogger(__name__)
+
+# docker-cmd and paunch do nothing either when Heat deletes, suspends or resumes: the containers stay as they are.
+_ACTIONS = ("", "CREATE", "UPDATE")
+
+
+def upgrade_containers(
+    deployment: model.Deployment, config: settings.Settings, record: steps.Steps, stopping: Callable[[], bool]
+) -> model.Result:
+    """Bring the containers of one deployment to what its config says.
+
+    Outputs: `changed`, `containers` (see _report), `containers_identifier`. A container that fails stops the line;
+    what was committed before it stays. Raises BadInput and EngineError while nothing has moved, and Interrupted.
+    """
+    if deployment.action not in _ACTIONS:
+        return model.succeeded(f"{deployment.action}: the containers stay as they are", outputs={"changed": False})
+    containers = spec.parse(deployment.config)
+    podman = engine.Engine(config.podman_url)
+    try:
+        podman.ping()
+        targets = [_target(podman, name, container, deployment.id) for name, container in containers.items()]
+        failpoints.reach("upgrade.pulled")
+        outcomes = _upgrade_in_order(podman, targets, record, stopping)
+    finally:
+        podman.close()
+    return _report(outcomes, targets, spec.notes(containers))
+
+
+def _target(podman: engine.Engine, name: str, container: spec.Container, deployment: str) -> upgrade.Target:
+    """Everything about one container that can go wrong without touching it: image, env files, values."""
+    try:
+        image = podman.pull(container.image)
+        env_files = _read_env_files(container)
+        fingerprint = spec.fingerprint(container, digest=image.digest, env_files=env_files)
+        labels = {
+            "config_id": deployment,
+            "container_name": name,
+            "managed_by": "overcloud-agent",
+            engine.LABEL_DEPLOYMENT: deployment,
+            engine.LABEL_DIGEST: image.digest,
+            engine.LABEL_FINGERPRINT: fingerprint,
+        }
+        body = podman_spec.generate(
+            container, name=name + spec.NEXT, image=image.id, labels=labels, env_files=env_files
+        )
+    except errors.BadInput as error:
+        raise errors.BadInput(error.message, path=f"$.config.{name}", hint=error.hint) from None
+    return upgrade.Target(
+        name=name,
+        container=container,
+        wanted=plan.Wanted(fingerprint=fingerprint, deployment=deployment),
+        digest=image.digest,
+        body=body,
+    )
+
+
+def _read_env_files(container: spec.Container) -> str:
+    paths = [container.env_file] if isinstance(container.env_file, str) else container.env_file
+    try:
+        return "\n".join(Path(path).read_text() for path in paths)
+    except (OSError, ValueError) as error:
+        raise errors.BadInput(f"cannot read an env_file: {error}", hint="it has to be on the node") from None
+
+
+def _upgrade_in_order(
+    podman: engine.Engine, targets: list[upgrade.Target], record: steps.Steps, stopping: Callable[[], bool]
+) -> list[upgrade.Outcome]:
+    outcomes: list[upgrade.Outcome] = []
+    for target in targets:
+        outcomes.append(upgrade.Upgrader(podman, target, record, stopping).run())
+        if outcomes[-1].failed:
+            break
+    return outcomes
+
+
+def _report(outcomes: list[upgrade.Outcome], targets: list[upgrade.Target], notes: list[str]) -> model.Result:
+    """The result for Heat. An output `containers` is a list of what upgrade.Outcome says, but for its log."""
+    reports: list[dict[str, Any]] = []
+    for outcome in outcomes:
+        report = dataclasses.asdict(outcome)
+        del report["log"]
+        reports.append({key: value for key, value in report.items() if value not in ("", None)})
+    fingerprints = {target.name: target.wanted.fingerprint for target in targets}
+    outputs = {
+        "changed": any(outcome.result != "unchanged" for outcome in outcomes),
+        "containers": reports,
+        "containers_identifier": spec.identifier(fingerprints),
+    }
+    lines = [f"{outcome.name}: {outcome.result}" for outcome in outcomes] + notes
+    failure = next((outcome for outcome in outcomes if outcome.failed), None)
+    if not failure:
+        return model.succeeded("\n".join(lines), outputs=outputs)
+    skipped = [target.name for target in targets[len(outcomes) :]]
+    lines += [f"{name}: not touched" for name in skipped]
+    said = f"the last lines of the container that failed:\n{failure.log}" if failure.log else ""
+    status = errors.GateError.exit_code if failure.result == "rolled back" else 1
+    return model.failed(failure.error, status=status, stdout="\n".join(lines), stderr=said, outputs=outputs)
+
+
+def main() -> int:
+    """The executable: a deployment as JSON on stdin, the result as JSON on stdout, the story on stderr.
+
+    Ends with 0 whenever it printed a result, as heat-config hooks do: whether the deployment failed is in
+    deploy_status_code.
+    """
+    log.setup()
+    try:
+        document = json.loads(sys.stdin.buffer.read())
+        result = _answer(document)
+    except ValueError as error:
+        result = model.failed(
+            f"stdin is not JSON: {error}; expected one deployment as an object", status=errors.BadInput.exit_code
+        )
+    except errors.AgentError as error:
+        result = model.failed_by(error)
+    sys.stdout.write(json.dumps(result.body) + "\n")
+    return 0
+
+
+def _answer(document: object) -> model.Result:
+    deployment = model.parse_deployment(document)
+    return upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)

@@ -1,0 +1,282 @@
+"""Upgrade one container: ask the plan for the next step, do it, write both down, ask again.
+
+Every step can be done again without harm, and tells from Podman's facts whether it is done (plan.py). If the process
+dies between two steps, or in the middle of one, the next run starts with the same question.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from overcloud_agent import errors, failpoints
+from overcloud_agent.containers import engine, gates, plan, spec, steps
+
+log = logging.getLogger(__name__)
+
+LOG_LINES = 50
+
+# An upgrade has about ten steps; a plan that goes on longer runs in a circle with something outside.
+_MOST_STEPS = 30
+
+_FAIL_POINTS = {
+    plan.Step.CREATE: "upgrade.created",
+    plan.Step.STOP: "upgrade.stopped",
+    plan.Step.SET_ASIDE: "upgrade.old-renamed",
+    plan.Step.SWAP: "upgrade.swapped",
+    plan.Step.START: "upgrade.started",
+    plan.Step.GATE: "upgrade.gated",
+    plan.Step.COMMIT: "upgrade.committed",
+}
+_FAIL_POINTS_BACK = {
+    plan.Step.MARK: "rollback.marked",
+    plan.Step.STOP_FAILED: "rollback.stopped",
+    plan.Step.PUT_BACK: "rollback.renamed",
+    plan.Step.START: "rollback.started",
+}
+# Before these the agent may stop and nobody notices; from the stop to the start it may not.
+_SAFE_TO_STOP = (plan.Step.CREATE, plan.Step.STOP, plan.Step.GATE, plan.Step.DONE)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Target:
+    """One container as it shall be: everything that is known before anything moves."""
+
+    name: str
+    container: spec.Container
+    wanted: plan.Wanted
+    digest: str
+    body: dict[str, Any]
+    """SpecGenerator of the successor."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of one container; `downtime` in seconds, None when nothing was stopped."""
+
+    name: str
+    result: str
+    old_digest: str = ""
+    new_digest: str = ""
+    fingerprint: str = ""
+    downtime: float | None = None
+    steps: tuple[str, ...] = ()
+    error: str = ""
+    log: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.error)
+
+
+class Upgrader:
+    """The upgrade of one container of one deployment."""
+
+    def __init__(
+        self, podman: engine.Engine, target: Target, record: steps.Steps, stopping: Callable[[], bool]
+    ) -> None:
+        self._podman = podman
+        self._target = target
+        self._record = record
+        self._stopping = stopping
+        self._names = {kind: target.name + suffix for kind, suffix in _SUFFIXES.items()}
+        self._done: list[str] = []
+        self._gated = False
+        self._stopped_at = 0.0
+        self._old_digest = ""
+
+    def run(self) -> Outcome:
+        """Bring the container to what is wanted, or back to what was. Raises Interrupted between safe steps."""
+        told = self._record.done(self._target.name, "rolled back")
+        if told is not None:
+            # The process died after the way back and before its result was in the journal.
+            return self._outcome("rolled back", error=told)
+        self._recall()
+        try:
+            if self._forward():
+                return self._outcome(self._judge())
+            return self._back("the agent died while it put the old container back")
+        except (errors.GateError, errors.EngineError) as error:
+            log.error("%s: %s", self._target.name, error)
+            return self._back(str(error))
+
+    def _recall(self) -> None:
+        """Take up what an earlier process of this deployment knew and Podman does not."""
+        self._gated = self._record.done(self._target.name, plan.Step.GATE.value) is not None
+        committing = self._record.begun(self._target.name, plan.Step.COMMIT.value)
+        if committing:
+            self._old_digest, self._stopped_at = json.loads(committing)
+
+    def _judge(self) -> str:
+        """Whether this deployment changed the container, by this process or by one that died."""
+        current = self._facts().current
+        ours = current is not None and current.deployment == self._target.wanted.deployment
+        return "upgraded" if self._done or ours else "unchanged"
+
+    def _forward(self) -> bool:
+        """Do what the plan asks for; False when it asks for the way back."""
+        for _ in range(_MOST_STEPS):
+            facts = self._facts()
+            self._note_predecessor(facts)
+            step = plan.next_step(facts, self._target.wanted, gated=self._gated)
+            if step is plan.Step.ROLL_BACK:
+                return False
+            if step in _SAFE_TO_STOP and step is not plan.Step.DONE and self._stopping():
+                raise errors.Interrupted("asked to stop")
+            if step is plan.Step.DONE:
+                return True
+            self._do(step, _FAIL_POINTS)
+        raise errors.EngineError(f"gave up on {self._target.name} after {_MOST_STEPS} steps: something undoes them")
+
+    def _back(self, reason: str) -> Outcome:
+        """Put back what ran before, running, and say why."""
+        name = self._target.name
+        if self._target.container.upgrade.rollback == "never":
+            lines = self._podman.logs(name, LOG_LINES)
+            return self._outcome("failed", error=f"{reason}; left as it is (rollback: never)", logs=lines)
+        try:
+            logs = self._failed_logs()
+            self._all_steps_back()
+            reason, result = self._judge_way_back(reason)
+            # From here on the result is known, whatever happens: resuming reports it and tries nothing again.
+            self._record.end(self._record.begin(name, "rolled back", reason))
+            failpoints.reach("rollback.recorded")
+            self._podman.remove(self._names["failed"])
+        except errors.EngineError as error:
+            return self._outcome("failed", error=f"{reason}; and the way back failed, too: {error}")
+        return self._outcome(result, error=reason, logs=logs)
+
+    def _all_steps_back(self) -> None:
+        for _ in range(_MOST_STEPS):
+            step = plan.next_step_back(self._facts(), self._target.wanted)
+            if step is plan.Step.DONE:
+                return
+            self._do(step, _FAIL_POINTS_BACK)
+
+    def _judge_way_back(self, reason: str) -> tuple[str, str]:
+        """Gate what runs after the way back: reason and result."""
+        current = self._facts().current
+        if not current:
+            return f"{reason}; there was no container before, so none runs now", "failed"
+        if current.started_at > self._stopped_at > 0:
+            self._stopped_at = 0.0
+        try:
+            # The old container's own healthcheck may be another one, so only its running is asked for.
+            plain = spec.Container(image=self._target.container.image, upgrade=self._target.container.upgrade)
+            gates.check(self._podman, self._target.name, plain, stopping=lambda: False)
+        except errors.GateError as error:
+            return f"{reason}; the old container was put back, but: {error}", "failed"
+        return f"{reason}; the old container is back and running", "rolled back"
+
+    def _do(self, step: plan.Step, fail_points: dict[plan.Step, str]) -> None:
+        # The commit removes the predecessor, and with it what only it tells.
+        detail = json.dumps([self._old_digest, self._stopped_at]) if step is plan.Step.COMMIT else ""
+        token = self._record.begin(self._target.name, step.value, detail)
+        # Dying here leaves the step begun and not ended; whether it happened is read from Podman.
+        _ACTIONS[step](self)
+        if step in fail_points:
+            failpoints.reach(fail_points[step])
+        self._record.end(token)
+        self._done.append(step.value)
+
+    def _facts(self) -> plan.Facts:
+        return plan.Facts(**{kind: self._podman.inspect(name) for kind, name in self._names.items()})
+
+    def _note_predecessor(self, facts: plan.Facts) -> None:
+        """Remember the predecessor's digest and when it stopped, which are gone with it after the commit."""
+        current_is_new = facts.current and facts.current.fingerprint == self._target.wanted.fingerprint
+        predecessor = facts.old or (None if current_is_new else facts.current)
+        if predecessor:
+            self._old_digest = predecessor.digest or self._podman.image(predecessor.image).digest
+            if not predecessor.running:
+                self._stopped_at = predecessor.finished_at
+
+    def _failed_logs(self) -> str:
+        facts = self._facts()
+        if facts.failed:
+            return self._podman.logs(self._names["failed"], LOG_LINES)
+        if facts.current and facts.current.fingerprint == self._target.wanted.fingerprint:
+            return self._podman.logs(self._target.name, LOG_LINES)
+        return ""
+
+    def _outcome(self, result: str, *, error: str = "", logs: str = "") -> Outcome:
+        current = self._podman.inspect(self._target.name) if result != "failed" else None
+        downtime = None
+        if current and self._stopped_at and current.started_at > self._stopped_at:
+            downtime = round(current.started_at - self._stopped_at, 3)
+        return Outcome(
+            name=self._target.name,
+            result=result,
+            old_digest=self._old_digest,
+            new_digest=self._target.digest,
+            fingerprint=self._target.wanted.fingerprint,
+            downtime=downtime,
+            steps=tuple(self._done),
+            error=error,
+            log=logs,
+        )
+
+    # The actions
+
+    def _create(self) -> None:
+        # A successor that an earlier deployment made, or a half-made one, is not what is wanted now.
+        self._podman.remove(self._names["next"])
+        self._podman.create(self._target.body)
+
+    def _clear(self) -> None:
+        self._podman.remove(self._names["failed"])
+        self._podman.remove(self._names["next"])
+
+    def _discard(self) -> None:
+        self._podman.stop(self._names["current"], self._target.container.stop_grace_period)
+        self._podman.remove(self._names["current"])
+
+    def _stop(self) -> None:
+        self._podman.stop(self._names["current"], self._target.container.stop_grace_period)
+
+    def _set_aside(self) -> None:
+        self._podman.rename(self._names["current"], self._names["old"])
+
+    def _swap(self) -> None:
+        self._podman.rename(self._names["next"], self._names["current"])
+
+    def _put_back(self) -> None:
+        self._podman.rename(self._names["old"], self._names["current"])
+
+    def _start(self) -> None:
+        self._podman.start(self._names["current"])
+
+    def _gate(self) -> None:
+        gates.check(self._podman, self._target.name, self._target.container, stopping=self._stopping)
+        self._gated = True
+
+    def _commit(self) -> None:
+        self._podman.remove(self._names["old"])
+
+    def _mark(self) -> None:
+        # The first thing of the way back is to give the failed one another name: it is what a resumed run sees.
+        self._podman.rename(self._names["current"], self._names["failed"])
+
+    def _stop_failed(self) -> None:
+        self._podman.stop(self._names["failed"], self._target.container.stop_grace_period)
+
+
+_SUFFIXES = {"current": "", "next": spec.NEXT, "old": spec.OLD, "failed": spec.FAILED}
+
+_ACTIONS: dict[plan.Step, Callable[[Upgrader], None]] = {
+    plan.Step.CREATE: Upgrader._create,
+    plan.Step.CLEAR: Upgrader._clear,
+    plan.Step.DISCARD: Upgrader._discard,
+    plan.Step.STOP: Upgrader._stop,
+    plan.Step.SET_ASIDE: Upgrader._set_aside,
+    plan.Step.SWAP: Upgrader._swap,
+    plan.Step.PUT_BACK: Upgrader._put_back,
+    plan.Step.START: Upgrader._start,
+    plan.Step.GATE: Upgrader._gate,
+    plan.Step.COMMIT: Upgrader._commit,
+    plan.Step.MARK: Upgrader._mark,
+    plan.Step.STOP_FAILED: Upgrader._stop_failed,
+}

@@ -1,0 +1,74 @@
+"""The one tree of exceptions; each class has the exit code that the command line ends with.
+
+    AgentError                  1   cannot go on
+    +-- BadInput                2   what somebody wrote cannot be understood
+    |   +-- SettingsError       2   ... in a configuration file
+    +-- JournalError            1   the journal cannot be read or written
+    +-- SourceError             1   a metadata source did not answer with metadata
+    +-- EngineError             1   Podman refused, failed, or is not there
+    +-- GateError               3   a container did not pass its gate
+    +-- Busy                   75   another agent holds the lock: try later
+    +-- Interrupted           130   asked to stop; what is left resumes at the next start
+
+A step that failed is a result (model.Result), not an exception: these are for "cannot go on".
+"""
+
+from __future__ import annotations
+
+
+class AgentError(Exception):
+    """Base of all; `hint` says what the reader can do about it."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class BadInput(AgentError):
+    """Input that cannot be understood; `path` is where, as a JSON path (`$.config.nova.image`)."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, path: str = "", hint: str = "") -> None:
+        super().__init__(f"{path}: {message}" if path else message, hint=hint)
+        self.path = path
+
+
+class SettingsError(BadInput):
+    """A configuration file cannot be read or holds a value that is not allowed."""
+
+
+class JournalError(AgentError):
+    """The journal cannot be opened, or a transition was asked for that its state does not allow."""
+
+
+class SourceError(AgentError):
+    """A metadata source is unavailable, or what it served is not metadata."""
+
+
+class EngineError(AgentError):
+    """Podman's service refused a request, failed it, or cannot be reached."""
+
+
+class GateError(AgentError):
+    """A container did not become (or stay) what its gate asks for."""
+
+    exit_code = 3
+
+
+class Busy(AgentError):
+    """Another agent works with the same state directory."""
+
+    exit_code = 75
+
+
+class Interrupted(AgentError):
+    """The agent was asked to stop and is at a point where stopping costs nothing."""
+
+    exit_code = 130

@@ -1,0 +1,43 @@
+"""The story, on stderr: plain lines for people, `<N>` priorities where systemd reads them (sd-daemon(3))."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+
+_PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, *, journald: bool) -> None:
+        super().__init__()
+        self._journald = journald
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + self.formatException(record.exc_info)
+        if not self._journald:
+            clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+            return f"{clock} {record.levelname.lower():7} {message}"
+        priority = next((number for level, number in _PRIORITIES if record.levelno >= level), 7)
+        # journald takes each line as a message of its own, so each needs the priority.
+        return "\n".join(f"<{priority}>{line}" for line in message.splitlines())
+
+
+def setup(*, verbose: bool = False) -> None:
+    """Send the agent's own log to stderr, and nothing of the libraries'.
+
+    Libraries log URLs with their signatures and whole request bodies; what of theirs matters is taken by the
+    module that calls them, without the credentials.
+    """
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter(journald="JOURNAL_STREAM" in os.environ))
+    root = logging.getLogger()
+    root.handlers[:] = [logging.NullHandler()]
+    ours = logging.getLogger("overcloud_agent")
+    ours.handlers[:] = [handler]
+    ours.propagate = False
+    ours.setLevel(logging.DEBUG if verbose else logging.INFO)

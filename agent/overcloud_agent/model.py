@@ -1,0 +1,272 @@
+"""What the agent works with, typed and validated at the border. Pure: no I/O.
+
+The shapes follow what Heat's engine puts into a server's metadata (heat/engine/service_software_config.py): an entry
+of `deployments` is a *derived config*, one for each action of a SoftwareDeployment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from typing import Any
+
+import msgspec
+
+from overcloud_agent import errors
+
+# Heat's ids are UUIDs; operators and tests use other words. A path separator or a leading dot never gets in, because
+# the hooks' own contract makes file names of ids.
+_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z._-]{0,254}")
+
+# Heat takes a signal with this key for "clear the breakpoint", not for a result (heat/engine/resource.py).
+RESERVED_OUTPUT = "unset_hook"
+
+# heat/common/wsgi.py refuses a JSON body of more than 1 MiB; what remains is room for what a proxy may add.
+MAX_BODY = 1_000_000
+
+# Inputs by which Heat tells the agent where the answer goes. They are used by the agent itself, so they must be text.
+_SIGNAL_INPUTS = (
+    "deploy_action",
+    "deploy_signal_transport",
+    "deploy_signal_id",
+    "deploy_signal_verb",
+)
+
+
+class Input(msgspec.Struct, frozen=True, kw_only=True):
+    """One input; `value` is raw JSON of any type, whatever `type` says: Heat does not convert."""
+
+    name: str
+    type: str = "String"
+    value: Any = None
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """One declared output; a value for one with `error_output` makes Heat fail the deployment."""
+
+    name: str
+    type: str = "String"
+    error_output: bool = False
+
+
+class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+    """One entry of the `deployments` list."""
+
+    id: str
+    name: str = ""
+    group: str | None = None
+    creation_time: str = ""
+    config: Any = None
+    inputs: tuple[Input, ...] = ()
+    outputs: tuple[Output, ...] = ()
+    options: dict[str, Any] | None = None
+
+    def input(self, name: str) -> Any:
+        """The value of the input `name`; None when there is no such input."""
+        return next((entry.value for entry in self.inputs if entry.name == name), None)
+
+    @property
+    def action(self) -> str:
+        """CREATE, UPDATE, DELETE, SUSPEND, RESUME; empty when Heat did not say."""
+        return self.input("deploy_action") or ""
+
+
+class Result(msgspec.Struct, frozen=True, kw_only=True):
+    """The outcome of one deployment: the signal's body, and whether Heat will take it as a failure."""
+
+    body: dict[str, Any]
+    ok: bool
+    reason: str = ""
+    """One line for people: why it failed; empty when it did not."""
+
+
+class Target(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a result goes. `url` is secret: it is pre-signed."""
+
+    transport: str
+    url: str = ""
+    verb: str = "POST"
+
+
+def parse_deployment(document: object) -> Deployment:
+    """Validate one entry of the `deployments` list.
+
+    Raises BadInput with the JSON path, relative to the entry, of the first thing that is wrong.
+    """
+    try:
+        deployment = msgspec.convert(document, Deployment)
+    except msgspec.ValidationError as error:
+        message, _, path = str(error).partition(" - at ")
+        raise errors.BadInput(message, path=path.strip("`") or "$", hint=_expected(path)) from None
+    if not _ID.fullmatch(deployment.id):
+        raise errors.BadInput(
+            f"{deployment.id[:80]!r} is not an id",
+            path="$.id",
+            hint="letters, digits, '.', '_' and '-' are allowed, 255 at most, and no '.' in front",
+        )
+    for index, entry in enumerate(deployment.inputs):
+        if entry.name in _SIGNAL_INPUTS and not isinstance(entry.value, str):
+            raise errors.BadInput(
+                f"Expected `str`, got `{_json_type(entry.value)}`",
+                path=f"$.inputs[{index}].value",
+                hint=f"{entry.name} is set by Heat and is always text",
+            )
+    return deployment
+
+
+def _expected(path: str) -> str:
+    if "inputs" in path:
+        return "inputs are a list of objects with at least a name"
+    return "an entry of deployments is an object with id, name, group, config, inputs, outputs and options"
+
+
+def _json_type(value: object) -> str:
+    names = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str", dict: "object", list: "array"}
+    return names.get(type(value), type(value).__name__)
+
+
+def identify(document: object) -> str:
+    """The key under which the journal keeps an entry, valid or not.
+
+    An entry without a usable id gets one from its content, so that it is answered once, too.
+    """
+    if isinstance(document, dict) and isinstance(document.get("id"), str) and document["id"]:
+        return str(document["id"])
+    canonical = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
+    return f"no-id-{hashlib.sha256(canonical).hexdigest()[:32]}"
+
+
+def describe(document: object) -> tuple[str, str]:
+    """Name and group of an entry as far as it has them, for people."""
+    if not isinstance(document, dict):
+        return "", ""
+    name, group = document.get("name"), document.get("group")
+    return (name if isinstance(name, str) else "", group if isinstance(group, str) else "")
+
+
+def target_of(document: object) -> Target | None:
+    """Where the result of an entry goes, taken from whatever of it can be read; None when nowhere.
+
+    Tolerant on purpose: an entry that makes no sense must be answered all the same.
+    """
+    inputs = document.get("inputs") if isinstance(document, dict) else None
+    values: dict[str, str] = {}
+    for entry in inputs if isinstance(inputs, list) else ():
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get("value"), str):
+            values[entry["name"]] = entry["value"]
+    url = values.get("deploy_signal_id", "")
+    verb = "PUT" if values.get("deploy_signal_verb") == "PUT" else "POST"
+    transport = values.get("deploy_signal_transport") or ("CFN_SIGNAL" if url else "NO_SIGNAL")
+    if transport == "NO_SIGNAL":
+        return None
+    return Target(transport=transport, url=url, verb=verb)
+
+
+def hook_document(document: dict[str, Any]) -> dict[str, Any]:
+    """The entry as a hook gets it on stdin: as it came, but text where an input says String.
+
+    Existing hooks rely on Python's str() here (55-heat-config of heat-agents does this: None becomes "None", a dict
+    its Python form). Inputs of other types stay JSON.
+    """
+    entries = document.get("inputs") or []
+    converted = [
+        {**entry, "value": str(entry["value"])}
+        if entry.get("type", "String") == "String" and "value" in entry and not isinstance(entry["value"], str)
+        else entry
+        for entry in entries
+    ]
+    return {**document, "inputs": converted} if "inputs" in document else document
+
+
+def succeeded(stdout: str, *, stderr: str = "", outputs: dict[str, Any] | None = None) -> Result:
+    """A result that Heat takes as success."""
+    body = {**(outputs or {}), "deploy_stdout": stdout, "deploy_stderr": stderr, "deploy_status_code": 0}
+    return Result(body=body, ok=True)
+
+
+def failed(
+    reason: str, *, status: int = 1, stdout: str = "", stderr: str = "", outputs: dict[str, Any] | None = None
+) -> Result:
+    """A result that Heat takes as failure; `reason` leads deploy_stderr, where Heat's users look first."""
+    text = f"{reason}\n{stderr}" if stderr else reason
+    body = {**(outputs or {}), "deploy_stdout": stdout, "deploy_stderr": text, "deploy_status_code": status}
+    return Result(body=body, ok=False, reason=reason.splitlines()[0] if reason else "failed")
+
+
+def failed_by(error: errors.AgentError) -> Result:
+    """The result that says in the error's own words why the deployment could not be carried out."""
+    return failed(str(error), status=error.exit_code)
+
+
+def interpret(returncode: int, stdout: str, stderr: str) -> Result:
+    """What a hook's exit status and output mean.
+
+    A hook answers with one JSON object on stdout. An exit status that is not 0 fails the deployment whatever the
+    JSON claims, and so does an answer that cannot be understood: a success that nobody claimed would let a rolling
+    update go on to the next batch.
+    """
+    if not stdout.strip():
+        reason = f"the hook exited with status {returncode} and printed no result; expected one JSON object on stdout"
+        return failed(reason, status=returncode or 1, stderr=stderr)
+    try:
+        body = json.loads(stdout)
+    except ValueError as error:
+        reason = f"the hook exited with status {returncode} and what it printed is not JSON: {error}"
+        return failed(reason, status=returncode or 1, stdout=stdout, stderr=stderr)
+    if not isinstance(body, dict):
+        reason = f"the hook printed a JSON {_json_type(body)}; expected one JSON object"
+        return failed(reason, status=returncode or 1, stdout=stdout, stderr=stderr)
+    if RESERVED_OUTPUT in body:
+        reason = f"the hook's result has an output named {RESERVED_OUTPUT}, which Heat would take for something else"
+        return failed(reason, status=returncode or 1, stderr=stderr)
+    return _judge(returncode, body)
+
+
+def _judge(returncode: int, body: dict[str, Any]) -> Result:
+    # These are the values that Heat takes as success (heat/engine/service_software_config.py).
+    claims_success = body.get("deploy_status_code") in (0, "0", "", None, False)
+    if returncode == 0:
+        reason = "" if claims_success else f"deploy_status_code {body['deploy_status_code']}"
+        return Result(body=body, ok=claims_success, reason=reason)
+    reason = f"the hook exited with status {returncode}"
+    if claims_success:
+        said = str(body.get("deploy_stderr") or "")
+        stderr = f"{reason}, although its result claims success\n{said}"
+        body = {**body, "deploy_stderr": stderr, "deploy_status_code": returncode}
+    return Result(body=body, ok=False, reason=reason)
+
+
+def encode_body(result: Result) -> bytes:
+    """The signal's JSON body, at most MAX_BODY bytes long.
+
+    The middle of deploy_stdout and deploy_stderr is cut, and the cut is named, until it fits. Outputs are never cut:
+    if they alone are too long, the body is a failure that names the longest.
+    """
+    body = dict(result.body)
+    encoded = json.dumps(body).encode()
+    if len(encoded) <= MAX_BODY:
+        return encoded
+    streams = {key: body[key] for key in ("deploy_stdout", "deploy_stderr") if isinstance(body.get(key), str)}
+    rest = {key: value for key, value in body.items() if key not in streams}
+    room = MAX_BODY - len(json.dumps({**rest, **dict.fromkeys(streams, "")}).encode())
+    if room < 1000:
+        longest = max(rest, key=lambda key: len(json.dumps(rest[key])))
+        reason = f"the result is too long for Heat ({len(encoded)} bytes); the longest output is {longest!r}"
+        return json.dumps(failed(reason).body).encode()
+    each = room // max(len(streams), 1)
+    return json.dumps({**rest, **{key: cut(value, each) for key, value in streams.items()}}).encode()
+
+
+def cut(text: str, limit: int) -> str:
+    """`text` with its middle cut so that its JSON form has at most `limit` bytes; the cut is named."""
+    if len(json.dumps(text)) <= limit:
+        return text
+    keep = len(text)
+    while True:
+        # JSON escapes make a character 1 to 12 bytes long, so the right length is found by shrinking in proportion.
+        keep = keep * max(limit - 120, 1) // max(len(json.dumps(text[: keep // 2] + text[-(keep // 2) :])), limit)
+        note = f"\n[... {len(text) - 2 * (keep // 2)} characters cut here by overcloud-agent ...]\n"
+        shorter = text[: keep // 2] + note + text[len(text) - keep // 2 :]
+        if keep < 2 or len(json.dumps(shorter)) <= limit:
+            return shorter

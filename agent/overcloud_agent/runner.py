@@ -1,0 +1,102 @@
+"""Run one deployment: find its hook, run it in a process or built in, and make a result of whatever happens."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from overcloud_agent import errors, failpoints, model, run, settings
+
+log = logging.getLogger(__name__)
+
+# Groups whose work can be done again without harm: after a crash they resume. Others are answered as interrupted.
+REPEATABLE = frozenset(
+    {"container-upgrade", "package-update", "puppet", "ansible", "hiera", "json-file", "apply-config"}
+)
+
+BuiltIn = Callable[[model.Deployment], model.Result]
+
+INTERRUPTED = (
+    "interrupted: the agent ended while this deployment ran, and its group cannot be assumed safe to run twice;"
+    " update the deployment to run it again"
+)
+
+
+def run_deployment(document: object, *, config: settings.Settings, built_in: dict[str, BuiltIn]) -> model.Result:
+    """Run what one entry of the metadata asks for.
+
+    Whatever is wrong with it becomes a failed result in clear words. Raises Interrupted when the agent was asked to
+    stop and the deployment is left to be resumed, and nothing else.
+    """
+    try:
+        deployment = model.parse_deployment(document)
+        assert isinstance(document, dict)
+        if deployment.group in built_in:
+            return built_in[deployment.group](deployment)
+        hook = find_hook(deployment.group or "", config.hooks_dirs, tuple(built_in))
+        return _run_hook(hook, model.hook_document(document), _timeout(deployment, config), config.output_limit)
+    except errors.Interrupted:
+        raise
+    except errors.AgentError as error:
+        return model.failed_by(error)
+
+
+def find_hook(group: str, directories: tuple[Path, ...], built_in: tuple[str, ...] = ()) -> Path:
+    """The executable for `group`: the first file of that name in `directories`.
+
+    The name is stripped to letters, digits, '-' and '_', as 55-heat-config does. Raises BadInput when there is none
+    or it cannot be executed.
+    """
+    name = re.sub("[^0-9A-Za-z_-]", "", group)
+    for directory in directories:
+        path = directory / name
+        if name and path.is_file():
+            if os.access(path, os.X_OK):
+                return path
+            raise errors.BadInput(f"the hook {path} is not executable", path="$.group", hint=f"chmod +x {path}")
+    known = sorted(_installed(directories) | set(built_in))
+    raise errors.BadInput(
+        f"there is no hook for the group {group!r}", path="$.group", hint=f"groups of this node: {', '.join(known)}"
+    )
+
+
+def _installed(directories: tuple[Path, ...]) -> set[str]:
+    return {path.name for directory in directories if directory.is_dir() for path in directory.iterdir()}
+
+
+def _timeout(deployment: model.Deployment, config: settings.Settings) -> float:
+    """Seconds that this deployment may take: its option `timeout`, else the agent's default."""
+    value: Any = (deployment.options or {}).get("timeout")
+    if value is None or value == "":
+        return config.hook_timeout
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = 0
+    if seconds <= 0:
+        raise errors.BadInput(f"{value!r} is not a timeout", path="$.options.timeout", hint="a number of seconds")
+    return seconds
+
+
+def _run_hook(hook: Path, document: dict[str, Any], timeout: float, limit: int) -> model.Result:
+    try:
+        completed = run.hook([str(hook)], json.dumps(document).encode(), timeout=timeout, limit=limit)
+    except OSError as error:
+        raise errors.BadInput(
+            f"the hook {hook} cannot be started: {error.strerror}", path="$.group", hint="has it a valid first line?"
+        ) from None
+    # Dying here leaves the deployment `running`: what the hook did is done, and nobody knows its result.
+    failpoints.reach("hook.ended")
+    stdout = completed.stdout.decode(errors="replace")
+    stderr = completed.stderr.decode(errors="replace")
+    if completed.timed_out:
+        reason = f"the hook was ended: it ran longer than its deadline of {timeout:g} seconds"
+        return model.failed(reason, status=124, stdout=stdout, stderr=stderr)
+    if completed.output_held:
+        log.warning("%s left a background child that holds its output; the child goes on without it", hook.name)
+    return model.interpret(completed.returncode, stdout, stderr)

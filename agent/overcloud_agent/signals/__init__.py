@@ -1,0 +1,1 @@
+"""Results on their way to Heat: the outbox, and one module a transport."""

@@ -1,0 +1,48 @@
+"""Packaging. `agent/` is a source root: it holds the import package overcloud_agent."""
+
+from pathlib import Path
+
+import setuptools
+
+HOOKS = sorted(str(path) for path in Path("hooks").iterdir() if not path.suffix)
+SCHEMAS = sorted(str(path) for path in Path("hooks").glob("*.json"))
+
+setuptools.setup(
+    name="overcloud-agent",
+    version="0.1.0",
+    description="The node side of Heat software deployments: container upgrades, updates, and sure signals",
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    package_dir={"": "agent"},
+    packages=setuptools.find_packages("agent"),
+    package_data={"overcloud_agent": ["py.typed"]},
+    scripts=HOOKS,
+    data_files=[("share/overcloud-agent/hooks", SCHEMAS)],
+    entry_points={"console_scripts": ["overcloud-agent = overcloud_agent.cli:main"]},
+    install_requires=[
+        "click>=8.1",
+        "msgspec>=0.18",
+        "os-apply-config>=14",
+        "os-collect-config>=14",
+        "oslo.config>=9",
+        "podman>=5.4",
+        "psutil>=5.9",
+        "PyYAML>=6",
+        "requests>=2.31",
+        "rich>=13",
+    ],
+    extras_require={
+        "test": [
+            "build==1.3.0",
+            "mypy==2.4.1",
+            "pytest==9.2.0",
+            "pytest-timeout>=2.3",
+            "python-heatclient>=4",
+            "ruff==0.17.6",
+            "types-PyYAML",
+            "types-requests",
+        ]
+    },
+)
