@@ -1,0 +1,154 @@
+#!/usr/bin/env bash
+# Install the distribution packages that overcloud-agent's tests and demo need.
+#
+# A need is a command, not a package: what is there already, from whatever
+# source, is left alone. What is missing is named before anything is done.
+# Debian, Ubuntu (apt-get) and Fedora, CentOS Stream (dnf) are served; on
+# anything else the script lists the missing commands and fails.
+set -euo pipefail
+
+# Debian keeps Podman's helpers outside PATH, and a plain user's PATH has no sbin.
+readonly LOOK_IN="$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/lib/podman:/usr/libexec/podman"
+
+# command (or alternatives with |) ; Debian package ; Fedora package ; why
+# A package called "-" is never asked for on that family.
+readonly NEEDS='
+podman;podman;podman;containers are what the agent manages
+netavark;netavark;netavark;bridge networks for containers
+aardvark-dns;aardvark-dns;aardvark-dns;names of containers in bridge networks
+iptables;iptables;-;netavark 1.4 writes its rules with it (newer ones bring their own)
+catatonit;catatonit;catatonit;containers that run with an init process
+docker-registry|registry;docker-registry;docker-distribution;a private image registry
+busybox;busybox-static;busybox;the content of the test images, statically linked
+shellcheck;shellcheck;ShellCheck;the lint target checks shell scripts
+ip;iproute2;iproute;tests look at addresses and bridges
+'
+readonly REGISTRY_UNIT=docker-registry.service
+
+die() {
+    printf 'packages.sh: %s\n' "$1" >&2
+    printf 'hint: %s\n' "$2" >&2
+    exit 1
+}
+
+have() { # have "a|b": is one of the commands there?
+    local name
+    for name in ${1//|/ }; do
+        if PATH="$LOOK_IN" command -v "$name" >/dev/null; then return 0; fi
+    done
+    return 1
+}
+
+# crun refuses hybrid and v1 cgroups, and its systemd driver needs systemd as
+# PID 1. Elsewhere either runtime serves, and crun is what distributions choose.
+runtime_need() {
+    if [[ -e /sys/fs/cgroup/cgroup.controllers && "$(</proc/1/comm)" == systemd ]]; then
+        echo 'crun|runc;crun;crun;runs the containers'
+    else
+        echo 'runc;runc;runc;runs the containers where cgroups are not plain v2 under systemd'
+    fi
+}
+
+# Debian's own python3 comes without ensurepip; a python3 from elsewhere has it.
+python_need() {
+    if ! PATH="$LOOK_IN" command -v python3 >/dev/null; then
+        echo 'python3;python3;python3;the agent is written in it'
+    fi
+    if ! python3 -c 'import ensurepip' 2>/dev/null; then
+        echo 'python3 with ensurepip;python3-venv;python3-pip;tests run in a virtual environment'
+    fi
+}
+
+missing() { # one "command;deb;rpm;why" line for each need that is not met
+    local line
+    while IFS= read -r line; do
+        if [[ -n "$line" ]] && ! have "${line%%;*}"; then echo "$line"; fi
+    done <<<"$NEEDS$(runtime_need)"
+    python_need
+}
+
+column() { # column N <<< lines: the N-th field, without the "-" placeholders
+    cut -d ';' -f "$1" | grep -vx -e '-' -e '' || true
+}
+
+name_them() { # name_them N LINES
+    echo "overcloud-agent's tests and demo need these packages:"
+    while IFS=';' read -r command deb rpm why; do
+        local names=("$command" "$deb" "$rpm")
+        if [[ "${names[$1 - 1]}" != - ]]; then
+            printf '  %-20s %s\n' "${names[$1 - 1]}" "$why"
+        fi
+    done <<<"$2"
+}
+
+# Debian's docker-registry starts a service on port 5000 when it is installed.
+# Nobody asked for that one, so it is masked (for this boot, in /run) while the
+# package is installed, then disabled and unmasked. This touches only a service
+# that did not exist before; a registry that was installed already is not in
+# the list and is left as it is.
+keep_registry_quiet() { # keep_registry_quiet before|after PACKAGES...
+    local when=$1
+    shift
+    if [[ ! -d /run/systemd/system || " $* " != *" docker-registry "* ]]; then return 0; fi
+    if [[ "$when" == before ]]; then
+        systemctl --quiet mask --runtime "$REGISTRY_UNIT"
+    else
+        systemctl --quiet unmask --runtime "$REGISTRY_UNIT"
+        # After a failed installation there may be no such unit.
+        systemctl --quiet disable "$REGISTRY_UNIT" || true
+    fi
+}
+
+apt_install() {
+    local options=(-qq -y -o DPkg::Lock::Timeout=600 -o APT::Update::Error-Mode=any)
+    export DEBIAN_FRONTEND=noninteractive
+    # The lists may never have been fetched, or may name versions that are gone.
+    apt-get "${options[@]}" update ||
+        echo 'packages.sh: apt-get update failed; trying with the lists at hand' >&2
+    keep_registry_quiet before "$@"
+    # A failed installation must not leave the mask behind.
+    local status=0
+    apt-get "${options[@]}" install --no-install-recommends "$@" >/dev/null || status=$?
+    keep_registry_quiet after "$@"
+    if ((status != 0)); then
+        die "apt-get could not install: $*" "read apt-get's message above; a mirror may be out of reach"
+    fi
+}
+
+dnf_install() {
+    dnf --quiet --assumeyes --setopt=install_weak_deps=False install "$@" ||
+        die "dnf could not install: $*" \
+            'on CentOS Stream some of them are in EPEL (dnf install epel-release) or must be supplied by you'
+}
+
+main() {
+    local lines packages
+    lines=$(missing)
+    if [[ -z "$lines" ]]; then
+        echo 'packages: all that tests and demo need is installed'
+        return 0
+    fi
+    local field installer
+    if command -v apt-get >/dev/null; then
+        field=2 installer=apt-get
+    elif command -v dnf >/dev/null; then
+        field=3 installer=dnf
+    else
+        die "missing commands: $(column 1 <<<"$lines" | paste -sd ' ')" \
+            'this system has neither apt-get nor dnf: install what provides them and run this again'
+    fi
+    mapfile -t packages < <(column "$field" <<<"$lines")
+    # What only the other family asks for is no need here.
+    if ((${#packages[@]} == 0)); then
+        echo 'packages: all that tests and demo need is installed'
+        return 0
+    fi
+    name_them "$field" "$lines"
+    if ((EUID != 0)); then
+        die 'installing packages needs root' "run: sudo $installer install ${packages[*]}"
+    fi
+    echo "installing with $installer"
+    "${installer%-get}_install" "${packages[@]}"
+}
+
+main
