@@ -1,0 +1,123 @@
+"""One undercloud, from Python: ``box.Undercloud(directory).up()``."""
+
+import dataclasses
+from pathlib import Path
+
+from undercloud import configs, databases, errors, install, processes, progress, services
+from undercloud import layout as layouts
+from undercloud import state as states
+
+
+class Undercloud:
+    """A real Keystone and a real Heat on loopback, with all that they have in ``directory``.
+
+    ``auth_ttl`` is how many minutes a node's signed request counts as fresh; None leaves what
+    the directory has (Keystone's own default, 15, when nothing was ever said).  The services
+    outlive the process that starts them.  All methods raise errors.UndercloudError.
+    """
+
+    def __init__(self, directory: Path, auth_ttl: int | None = None) -> None:
+        self.layout = layouts.of(Path(directory))
+        self._auth_ttl = auth_ttl
+
+    def install(self) -> None:
+        """Install the pinned packages into the venv; nothing to do when they are there."""
+        layouts.make_directories(self.layout)
+        install.install(self.layout.venv, self.layout.logs / "install.log")
+
+    def up(self) -> None:
+        """Install, create and start whatever is missing; return when all services answer."""
+        self.install()
+        with layouts.exclusive(self.layout):
+            state = self._settle()
+            table = services.table(self.layout, state)
+            if all(processes.alive(service.pid_file) for service in table):
+                progress.say("The undercloud is running already.")
+                return
+            self._start(table, state)
+        progress.say("The undercloud is up.")
+
+    def down(self, wipe: bool = False) -> None:
+        """Stop the services; with ``wipe`` drop databases, ports and passwords too."""
+        if not self.layout.root.is_dir():
+            return
+        with layouts.exclusive(self.layout):
+            stopped = processes.stop_all(sorted(self.layout.run.glob("*.pid")))
+            progress.say("Stopped the services." if stopped else "Nothing was running.")
+            if wipe:
+                layouts.wipe(self.layout)
+                progress.say(f"Dropped the state in {self.layout.root}; the venv stays.")
+
+    def running(self) -> bool:
+        """Tell whether all services have a living process."""
+        state = states.load(self.layout)
+        return state is not None and all(
+            processes.alive(service.pid_file) for service in services.table(self.layout, state)
+        )
+
+    @property
+    def state(self) -> states.State:
+        """Ports, passwords and settings; UndercloudError before the first ``up``."""
+        state = states.load(self.layout)
+        if state is None:
+            raise errors.UndercloudError(f"There is no undercloud in {self.layout.root} yet.", "bring it up first.")
+        return state
+
+    @property
+    def openrc(self) -> dict[str, str]:
+        """OS_* and no_proxy variables for the ordinary user ``demo`` of project ``demo``."""
+        return configs.openrc(self.state)
+
+    @property
+    def openstack(self) -> Path:
+        """The ``openstack`` client, which knows Heat's commands."""
+        return self.layout.venv / "bin" / "openstack"
+
+    @property
+    def keystone_url(self) -> str:
+        """Keystone's API, with /v3."""
+        return self.state.keystone_url
+
+    @property
+    def heat_url(self) -> str:
+        """Heat's API, with /v1; requests append the project id, as the catalogue's URL does."""
+        return f"{self.state.heat_root}/v1"
+
+    @property
+    def cfn_url(self) -> str:
+        """Heat's CloudFormation API, with /v1: what nodes poll."""
+        return f"{self.state.cfn_root}/v1"
+
+    @property
+    def logs(self) -> Path:
+        """The directory of the log files."""
+        return self.layout.logs
+
+    def _settle(self) -> states.State:
+        """Return the state to run with, stored; stop services that run with other settings."""
+        stored = states.load(self.layout)
+        if stored is None:
+            wanted = states.create(self._auth_ttl)
+        elif self._auth_ttl is None:
+            wanted = stored
+        else:
+            wanted = dataclasses.replace(stored, auth_ttl=self._auth_ttl)
+        if wanted != stored:
+            if services.stop(services.table(self.layout, wanted)):
+                progress.say("The settings differ; the undercloud starts again with the new ones.")
+            states.store(self.layout, wanted)
+        return wanted
+
+    def _start(self, table: tuple[services.Service, ...], state: states.State) -> None:
+        """Start the services and wait for them; leave none behind if one fails."""
+        configs.write(self.layout, state)
+        databases.create_missing(self.layout, state)
+        try:
+            services.start(table, self.layout.venv)
+            for service in table:
+                services.wait_until_answering(service)
+                if service.name == "keystone":
+                    databases.seed(self.layout)
+        except BaseException:
+            services.stop(table)
+            raise
