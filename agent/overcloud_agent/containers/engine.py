@@ -178,18 +178,18 @@ class Engine:
         return True
 
     def healthcheck(self, name: str, timeout: float) -> tuple[bool, str]:
-        """Run the container's healthcheck once: whether it passed, and the last line of what it printed."""
+        """Run the container's healthcheck once: whether it passed, and if not, the end of what it printed."""
         try:
             answer = self._call(self._api.get, f"/containers/{name}/healthcheck", f"check {name}", timeout=timeout)
         except _TimedOut:
             return False, f"the healthcheck did not end within {timeout:g} seconds"
         if answer.status_code == 404:
             raise errors.EngineError(f"cannot check {name}: there is no such container")
-        document = answer.json()
-        latest = (document.get("Log") or [{}])[-1]
-        # The status needs `retries` failures in a row to turn; this one run says more.
-        passed = document.get("Status") == "healthy" and not latest.get("ExitCode")
-        return passed, (latest.get("Output") or "").strip()[-200:]
+        if answer.json().get("Status") == "healthy":
+            return True, ""
+        state = self._call(self._api.get, f"/containers/{name}/json", f"inspect {name}").json().get("State", {})
+        latest = (state.get("Health", {}).get("Log") or [{}])[-1]
+        return False, (latest.get("Output") or "").strip()[-200:]
 
     def logs(self, name: str, lines: int) -> str:
         """The last lines of a container's output, as far as its log driver keeps them."""

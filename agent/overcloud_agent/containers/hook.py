@@ -112,6 +112,44 @@ def _report(outcomes: list[upgrade.Outcome], targets: list[upgrade.Target], note
     return model.failed(failure.error, status=status, stdout="\n".join(lines), stderr=said, outputs=outputs)
 
 
+def describe() -> dict[str, Any]:
+    """What hooks/container-upgrade.json says: summary, description, and JSON Schemas of config and outputs."""
+    digest = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
+    container = {
+        "type": "object",
+        "required": ["name", "result", "fingerprint", "new_digest", "steps"],
+        "properties": {
+            "name": {"type": "string"},
+            "result": {"enum": ["upgraded", "unchanged", "rolled back", "failed"]},
+            "old_digest": digest,
+            "new_digest": digest,
+            "fingerprint": digest,
+            "downtime": {"type": "number", "description": "seconds; absent when nothing was stopped"},
+            "steps": {"type": "array", "items": {"type": "string"}},
+            "error": {"type": "string"},
+        },
+    }
+    return {
+        "summary": "Upgrade containers one by one, with a gate and a way back.",
+        "description": [
+            "The config is a map of container names to their keys, in the format of paunch and",
+            "tripleo_container_manage, with the key `upgrade` added. It may be an object, or its JSON or YAML text.",
+            "Images are pulled before anything moves. A container whose image and keys did not change is not",
+            "touched. One that does not pass its gate is taken away and its predecessor is put back, running.",
+        ],
+        "config": spec.schema(),
+        "inputs": {"type": "object", "properties": {}},
+        "outputs": {
+            "type": "object",
+            "properties": {
+                "changed": {"type": "boolean"},
+                "containers": {"type": "array", "items": container},
+                "containers_identifier": digest,
+            },
+        },
+    }
+
+
 def main() -> int:
     """The executable: a deployment as JSON on stdin, the result as JSON on stdout, the story on stderr.
 

@@ -70,13 +70,17 @@ class Step(enum.Enum):
     DONE = "done"
 
 
-def next_step(facts: Facts, wanted: Wanted, *, gated: bool) -> Step:
-    """The next step towards `wanted`; `gated` says that what runs now has passed its gate."""
+def next_step(facts: Facts, wanted: Wanted, *, started: bool, gated: bool) -> Step:
+    """The next step towards `wanted`.
+
+    `started` says that this run has started the container (one that ended at once is for the gate to judge), `gated`
+    that it has passed its gate.
+    """
     if facts.failed:
         # The same deployment was on its way back when the process died. Another deployment's leftover is cleared.
         return Step.ROLL_BACK if facts.failed.deployment == wanted.deployment else Step.CLEAR
     if facts.old:
-        return _under_way(facts, wanted, gated=gated)
+        return _under_way(facts, wanted, started=started, gated=gated)
     if not facts.current:
         # Nothing serves: the successor, once it is made, takes the name at once.
         return Step.SWAP if _is(facts.next, wanted) else Step.CREATE
@@ -87,12 +91,13 @@ def next_step(facts: Facts, wanted: Wanted, *, gated: bool) -> Step:
     if facts.next:
         return Step.CLEAR
     # What this deployment made is not trusted before its gate, even if the process died in between.
-    if facts.current.running and (gated or facts.current.deployment != wanted.deployment):
+    untouched = facts.current.deployment != wanted.deployment and not started
+    if facts.current.running and (gated or untouched):
         return Step.DONE
-    return Step.GATE if facts.current.running else Step.START
+    return Step.GATE if facts.current.running or started else Step.START
 
 
-def _under_way(facts: Facts, wanted: Wanted, *, gated: bool) -> Step:
+def _under_way(facts: Facts, wanted: Wanted, *, started: bool, gated: bool) -> Step:
     """A predecessor stands aside: finish the upgrade, or undo one towards something else."""
     if not facts.current:
         return Step.SWAP if _is(facts.next, wanted) else Step.PUT_BACK
@@ -101,11 +106,11 @@ def _under_way(facts: Facts, wanted: Wanted, *, gated: bool) -> Step:
         return Step.DISCARD
     if gated:
         return Step.COMMIT
-    return Step.GATE if facts.current.running else Step.START
+    return Step.GATE if facts.current.running or started else Step.START
 
 
-def next_step_back(facts: Facts, wanted: Wanted) -> Step:
-    """The next step of the way back from `wanted` to what ran before."""
+def next_step_back(facts: Facts, wanted: Wanted, *, started: bool) -> Step:
+    """The next step of the way back from `wanted` to what ran before; `started` as in next_step."""
     if facts.next:
         return Step.CLEAR
     # Without a predecessor, only what this deployment made is taken away again.
@@ -116,7 +121,7 @@ def next_step_back(facts: Facts, wanted: Wanted) -> Step:
         return Step.STOP_FAILED
     if facts.old and not facts.current:
         return Step.PUT_BACK
-    if facts.current and not facts.current.running:
+    if facts.current and not facts.current.running and not started:
         return Step.START
     return Step.DONE
 

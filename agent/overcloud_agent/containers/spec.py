@@ -75,7 +75,7 @@ class Container(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, f
     env_file: Words = []
     environment: Pairs = {}
     etc_hosts: bool = True
-    exit_codes: list[int] = [0]
+    exit_codes: tuple[int, ...] = (0,)
     extra_hosts: Pairs = []
     group_add: list[str | int] = []
     healthcheck: Healthcheck | None = None
@@ -114,9 +114,9 @@ def parse(config: object) -> dict[str, Container]:
     Raises BadInput with the JSON path, naming everything that is misspelt at once.
     """
     document = load(config)
-    unknown = [line for name, entry in document.items() for line in _unknown_keys(entry, Container, f"$.{name}")]
+    unknown = [line for name, entry in document.items() for line in _unknown_keys(entry, Container, f"$.config.{name}")]
     if unknown:
-        raise errors.BadInput("; ".join(unknown), path="$.config")
+        raise errors.BadInput("; ".join(unknown))
     containers = {name: _convert(name, entry) for name, entry in document.items()}
     for name, container in containers.items():
         _check(name, container)

@@ -84,6 +84,7 @@ class Upgrader:
         self._stopping = stopping
         self._names = {kind: target.name + suffix for kind, suffix in _SUFFIXES.items()}
         self._done: list[str] = []
+        self._started = False
         self._gated = False
         self._stopped_at = 0.0
         self._old_digest = ""
@@ -121,7 +122,7 @@ class Upgrader:
         for _ in range(_MOST_STEPS):
             facts = self._facts()
             self._note_predecessor(facts)
-            step = plan.next_step(facts, self._target.wanted, gated=self._gated)
+            step = plan.next_step(facts, self._target.wanted, started=self._started, gated=self._gated)
             if step is plan.Step.ROLL_BACK:
                 return False
             if step in _SAFE_TO_STOP and step is not plan.Step.DONE and self._stopping():
@@ -150,8 +151,9 @@ class Upgrader:
         return self._outcome(result, error=reason, logs=logs)
 
     def _all_steps_back(self) -> None:
+        self._started = False
         for _ in range(_MOST_STEPS):
-            step = plan.next_step_back(self._facts(), self._target.wanted)
+            step = plan.next_step_back(self._facts(), self._target.wanted, started=self._started)
             if step is plan.Step.DONE:
                 return
             self._do(step, _FAIL_POINTS_BACK)
@@ -161,8 +163,6 @@ class Upgrader:
         current = self._facts().current
         if not current:
             return f"{reason}; there was no container before, so none runs now", "failed"
-        if current.started_at > self._stopped_at > 0:
-            self._stopped_at = 0.0
         try:
             # The old container's own healthcheck may be another one, so only its running is asked for.
             plain = spec.Container(image=self._target.container.image, upgrade=self._target.container.upgrade)
@@ -248,6 +248,7 @@ class Upgrader:
 
     def _start(self) -> None:
         self._podman.start(self._names["current"])
+        self._started = True
 
     def _gate(self) -> None:
         gates.check(self._podman, self._target.name, self._target.container, stopping=self._stopping)

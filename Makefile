@@ -1,0 +1,65 @@
+# Everything that demo and tests make is in SCRATCH; `make clean` stops and removes it. Only the distribution's
+# packages are installed on the machine itself, and they are named before (tests/packages.sh).
+SCRATCH ?= $(CURDIR)/.scratch
+PYTHON ?= python3
+
+VENV := $(SCRATCH)/venv
+UNDERCLOUD := $(SCRATCH)/undercloud
+
+export SCRATCH
+# Demo and tests each have an undercloud of their own; its packages are installed once for both.
+export UNDERCLOUD_VENV ?= $(SCRATCH)/undercloud-venv
+export PYTHONPATH := $(CURDIR)/tests
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help packages install demo test lint unit hooks integration describe undercloud undercloud-down clean
+
+help: ## Show this list.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: packages install ## Watch a real Heat drive container upgrades through the agent (installs what it needs).
+	@$(VENV)/bin/python -m demo --scratch $(SCRATCH)
+
+test: packages install ## Run every test: linters, unit, hooks, integration (installs what it needs).
+	@$(VENV)/bin/python -m pytest tests
+
+lint: install ## Run mypy, ruff and shellcheck only.
+	@$(VENV)/bin/python -m pytest tests/lint
+
+unit: install ## Run the unit tests only; they start nothing.
+	@$(VENV)/bin/python -m pytest tests/unit
+
+hooks: packages install ## Run the tests of the hook executables only.
+	@$(VENV)/bin/python -m pytest tests/hooks
+
+integration: packages install ## Run the tests with real Podman and real Heat only.
+	@$(VENV)/bin/python -m pytest tests/integration
+
+describe: install ## Write the hooks' descriptions (JSON Schemas) from the code.
+	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import hook; \
+	    print(json.dumps(hook.describe(), indent=2))' > hooks/container-upgrade.json
+
+undercloud: ## Start a real Keystone and Heat on this machine, and print how to use them.
+	@$(PYTHON) -m undercloud up --dir $(UNDERCLOUD)
+
+undercloud-down: ## Stop them again; databases stay.
+	@$(PYTHON) -m undercloud down --dir $(UNDERCLOUD)
+
+packages: ## Install the distribution packages that demo and tests need, naming them first.
+	@bash tests/packages.sh
+
+install: $(VENV)/installed ## Install the agent and the test tools into a venv in SCRATCH.
+
+$(VENV)/installed: setup.py $(wildcard hooks/*)
+	@mkdir -p $(SCRATCH) && chmod 700 $(SCRATCH)
+	@echo "Installing the agent and the test tools into $(VENV) ..."
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(VENV)/bin/pip install --quiet --editable '.[test]'
+	@touch $@
+
+clean: ## Stop and remove everything that demo and tests made.
+	@for dir in $(SCRATCH)/podman $(SCRATCH)/demo/podman; do \
+	    [ ! -d $$dir ] || $(PYTHON) -m podmanbox down --wipe --dir $$dir; done
+	@for dir in $(UNDERCLOUD) $(SCRATCH)/demo/undercloud; do \
+	    [ ! -d $$dir ] || $(PYTHON) -m undercloud down --wipe --dir $$dir; done
+	@rm -rf $(SCRATCH) build dist agent/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -1,0 +1,64 @@
+"""Fixtures of all tiers. What is slow to start (Podman, Heat) starts once a session, and only if a test asks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import heatlike
+import images
+import nodes
+from podmanbox import box
+from undercloud import box as clouds
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRATCH = Path(os.environ.get("SCRATCH", ROOT / ".scratch"))
+
+
+@pytest.fixture
+def heat() -> Iterator[heatlike.HeatLike]:
+    """A misbehaving Heat; see heatlike.py."""
+    with heatlike.HeatLike() as server:
+        yield server
+
+
+@pytest.fixture
+def node(tmp_path: Path, heat: heatlike.HeatLike) -> Iterator[nodes.Node]:
+    """A node whose metadata comes from `heat`, without containers."""
+    made = nodes.Node(tmp_path, metadata=nodes.cfn_section(heat.url))
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def podman() -> Iterator[box.PodmanBox]:
+    """A private Podman with a registry that has the images of `images.py`: service:1, service:2, service:broken."""
+    made = box.PodmanBox(SCRATCH / "podman")
+    made.up()
+    images.build_service(made, "service:1", "1")
+    images.build_service(made, "service:2", "2")
+    images.build_broken(made, "service:broken")
+    yield made
+    made.down()
+
+
+@pytest.fixture
+def container_node(tmp_path: Path, heat: heatlike.HeatLike, podman: box.PodmanBox) -> Iterator[nodes.Node]:
+    """A node whose metadata comes from `heat`, with the session's Podman, empty."""
+    podman.podman("rm", "--all", "--force", "--time", "0")
+    made = nodes.Node(tmp_path, metadata=nodes.cfn_section(heat.url), podman_url=podman.socket_url)
+    yield made
+    made.close()
+    podman.podman("rm", "--all", "--force", "--time", "0")
+
+
+@pytest.fixture(scope="session")
+def undercloud() -> Iterator[clouds.Undercloud]:
+    """A real Keystone and Heat, started once."""
+    made = clouds.Undercloud(SCRATCH / "undercloud")
+    made.up()
+    yield made
+    made.down()

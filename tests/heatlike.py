@@ -1,0 +1,121 @@
+"""A server that speaks what nodes hear of Heat's CFN API, and misbehaves where a test wants it to.
+
+Real Heat cannot be made to serve two deployments with one id, or metadata that is no JSON. This is a real server on
+a real socket; only its answers are made up.
+"""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+import time
+from typing import Any
+from xml.sax import saxutils
+
+
+class _Server(http.server.ThreadingHTTPServer):
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Nodes are killed in these tests, and their connections with them."""
+
+
+class HeatLike:
+    """Serves `metadata` (an object, or the raw text of it) and keeps every signal it gets."""
+
+    def __init__(self) -> None:
+        self.metadata: object = {"deployments": []}
+        self.polls = 0
+        self.signals: list[tuple[str, Any]] = []
+        self.refuse_with: list[int] = []
+        """Statuses with which the next signals are answered, before they are taken."""
+        self.down = False
+        """True makes every answer a 503."""
+        self._changed = threading.Condition()
+        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
+
+    def __enter__(self) -> HeatLike:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def deployment(self, key: str, group: str = "script", config: object = "", **more: Any) -> dict[str, Any]:
+        """An entry as Heat makes it, its signal coming back here under its id."""
+        inputs = [
+            {"name": "deploy_action", "type": "String", "value": "CREATE"},
+            {"name": "deploy_signal_transport", "type": "String", "value": "CFN_SIGNAL"},
+            {"name": "deploy_signal_id", "type": "String", "value": f"{self.url}/v1/signal/{key}?Signature=s3cr3t"},
+            {"name": "deploy_signal_verb", "type": "String", "value": "POST"},
+        ]
+        entry = {
+            "id": key,
+            "name": key,
+            "group": group,
+            "creation_time": "2026-01-01T00:00:00Z",
+            "config": config,
+            "inputs": [*more.pop("inputs", []), *inputs],
+            "outputs": [],
+            "options": {},
+        }
+        return {**entry, **more}
+
+    def serve(self, *deployments: object) -> None:
+        self.metadata = {"deployments": list(deployments)}
+
+    def signal(self, key: str, within: float = 30.0) -> Any:
+        """The body of the first signal for `key`; AssertionError when none comes in time."""
+        deadline = time.monotonic() + within
+        with self._changed:
+            while True:
+                for path, body in self.signals:
+                    if path == f"/v1/signal/{key}":
+                        return body
+                if not self._changed.wait(max(deadline - time.monotonic(), 0)):
+                    raise AssertionError(f"no signal for {key} within {within} s; there are {self.signals}")
+
+    def _take(self, path: str, body: bytes) -> int:
+        with self._changed:
+            if self.refuse_with:
+                return self.refuse_with.pop(0)
+            self.signals.append((path, json.loads(body)))
+            self._changed.notify_all()
+            return 200
+
+    def _handler(self) -> type[http.server.BaseHTTPRequestHandler]:
+        heat = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                heat.polls += 1
+                text = heat.metadata if isinstance(heat.metadata, str) else json.dumps(heat.metadata)
+                body = (
+                    "<DescribeStackResourceResponse><DescribeStackResourceResult><StackResourceDetail><Metadata>"
+                    f"{saxutils.escape(text)}"
+                    "</Metadata></StackResourceDetail></DescribeStackResourceResult></DescribeStackResourceResponse>"
+                )
+                self._answer(503 if heat.down else 200, body.encode())
+
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                assert self.headers["Content-Type"] == "application/json"
+                self._answer(503 if heat.down else heat._take(self.path.partition("?")[0], body), b"{}")
+
+            def _answer(self, status: int, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the library's name for it
+                del format, args
+
+        return Handler

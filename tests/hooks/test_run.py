@@ -1,0 +1,85 @@
+"""run.hook with real processes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from overcloud_agent import run
+
+PLENTY = 1 << 20
+
+
+def shell(script: str, stdin: bytes = b"", *, timeout: float = 20.0, limit: int = PLENTY) -> run.Completed:
+    return run.hook(["/bin/sh", "-c", script], stdin, timeout=timeout, limit=limit)
+
+
+def test_stdin_goes_in_and_both_outputs_come_out() -> None:
+    done = shell("cat; echo story >&2; exit 3", b"x" * 300_000)
+    assert (done.returncode, done.stdout, done.stderr) == (3, b"x" * 300_000, b"story\n")
+    assert not done.timed_out
+    assert not done.output_held
+
+
+def test_a_hook_need_not_read_its_input() -> None:
+    assert shell("exit 0", b"x" * 300_000).returncode == 0
+
+
+def test_past_the_deadline_the_whole_group_is_ended(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    script = f"sleep 60 & echo $! > {tmp_path}/child; echo before; trap '' TERM; sleep 60; sleep 60"
+    done = shell(script, timeout=0.5)
+    assert done.timed_out
+    assert done.stdout == b"before\n"
+    assert time.monotonic() - begun < run.TERM_GRACE + 5
+    assert not is_running(int((tmp_path / "child").read_text()))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_background_child_that_holds_the_output_holds_nobody_up(tmp_path: Path) -> None:
+    begun = time.monotonic()
+    done = shell(f"echo answer; sleep 60 & echo $! > {tmp_path}/child")
+    assert done.output_held
+    assert done.stdout == b"answer\n"
+    assert time.monotonic() - begun < run.PIPE_GRACE + 5
+    child = int((tmp_path / "child").read_text())
+    assert is_running(child), "a service that a script starts may go on"
+    os.kill(child, 9)
+
+
+def test_output_is_bounded_and_the_cut_is_named() -> None:
+    done = shell("printf begin; head -c 2000000 /dev/zero | tr '\\0' x; printf end", limit=10_000)
+    assert done.stdout.startswith(b"beginx")
+    assert done.stdout.endswith(b"xend")
+    assert b"[... 1990008 bytes cut here by overcloud-agent ...]" in done.stdout
+    assert len(done.stdout) < 10_100
+
+
+def test_signals_are_not_ignored_in_a_hook() -> None:
+    program = "import signal; print([n for n in (1, 13, 15) if signal.getsignal(n) is signal.SIG_IGN])"
+    done = run.hook([sys.executable, "-S", "-c", program], b"", timeout=20, limit=PLENTY)
+    # Python itself ignores SIGPIPE (13) at its start.
+    assert done.stdout == b"[13]\n"
+
+
+def test_a_hook_cannot_speak_to_systemd_in_the_agents_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", "/run/systemd/notify")
+    monkeypatch.setenv("KEPT", "yes")
+    assert shell('echo "$KEPT $NOTIFY_SOCKET"').stdout == b"yes \n"
+
+
+def test_what_cannot_be_started_is_an_oserror(tmp_path: Path) -> None:
+    (tmp_path / "hook").write_text("no shebang")
+    (tmp_path / "hook").chmod(0o755)
+    with pytest.raises(OSError, match="Exec format"):
+        run.hook([str(tmp_path / "hook")], b"", timeout=5, limit=PLENTY)

@@ -1,0 +1,225 @@
+"""Bad input, through the real agent and a real socket: each is answered, the next runs, the agent stays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import heatlike
+import nodes
+from podmanbox import box
+
+SECONDS = 20.0
+GOOD = """echo '{"deploy_stdout": "fine", "deploy_status_code": 0}'"""
+
+
+def answer(node: nodes.Node, heat: heatlike.HeatLike, *bad: dict[str, Any]) -> dict[str, Any]:
+    """What the agent signals for the first of `bad`, after it showed that the next still runs."""
+    node.hook("script", GOOD)
+    node.start()
+    heat.serve(*bad, heat.deployment("next"))
+    body = heat.signal(bad[0]["id"], within=SECONDS)
+    assert heat.signal("next", within=SECONDS)["deploy_status_code"] == 0
+    assert node.process
+    assert node.process.poll() is None
+    assert node.stop() == 0
+    return dict(body)
+
+
+def test_unknown_group(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    body = answer(node, heat, heat.deployment("bad", "magic"))
+    assert body["deploy_status_code"] == 2
+    assert "there is no hook for the group 'magic'" in body["deploy_stderr"]
+    assert "container-upgrade, script" in body["deploy_stderr"]
+
+
+def test_hook_that_is_not_executable(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    path = node.hook("puppet", GOOD, mode=0o644)
+    body = answer(node, heat, heat.deployment("bad", "puppet"))
+    assert body["deploy_status_code"] == 2
+    assert f"chmod +x {path}" in body["deploy_stderr"]
+
+
+def test_hook_that_cannot_be_started(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    node.hook("puppet", "").write_text("no shebang\n")
+    body = answer(node, heat, heat.deployment("bad", "puppet"))
+    assert body["deploy_status_code"] == 2
+    assert "cannot be started: Exec format error" in body["deploy_stderr"]
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("{not json: [", "neither JSON nor YAML"),
+        ({"web": {"imgae": "x"}}, "$.config.web.imgae is not a known key (nearest: image)"),
+        ({"web": {"image": 5}}, "$.config.web.image: Expected `str`, got `int`"),
+    ],
+)
+def test_config_that_makes_no_sense(node: nodes.Node, heat: heatlike.HeatLike, config: object, said: str) -> None:
+    body = answer(node, heat, heat.deployment("bad", "container-upgrade", config))
+    assert body["deploy_status_code"] == 2
+    assert said in body["deploy_stderr"]
+
+
+def test_podman_socket_that_is_missing(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    body = answer(node, heat, heat.deployment("bad", "container-upgrade", {"web": {"image": "x"}}))
+    assert body["deploy_status_code"] == 1
+    assert "Podman does not answer" in body["deploy_stderr"]
+
+
+def test_image_that_does_not_exist(container_node: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBox) -> None:
+    config = {"web": {"image": f"{podman.registry}/nothing:1"}}
+    body = answer(container_node, heat, heat.deployment("bad", "container-upgrade", config))
+    assert body["deploy_status_code"] == 1
+    assert f"cannot pull {podman.registry}/nothing:1" in body["deploy_stderr"]
+
+
+def test_registry_that_is_down_costs_nothing(
+    container_node: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBox
+) -> None:
+    podman.podman("run", "--detach", "--name", "web", "--net", "host", f"{podman.registry}/service:1")
+    before = podman.podman("inspect", "web", "--format", "{{.Id}} {{.State.StartedAt}} {{.State.Running}}")
+    podman.registry_stop()
+    try:
+        config = {"web": {"image": f"{podman.registry}/service:2"}}
+        body = answer(container_node, heat, heat.deployment("bad", "container-upgrade", config))
+    finally:
+        podman.registry_start()
+    assert body["deploy_status_code"] == 1
+    assert "cannot pull" in body["deploy_stderr"]
+    assert "refused" in body["deploy_stderr"]
+    assert podman.podman("inspect", "web", "--format", "{{.Id}} {{.State.StartedAt}} {{.State.Running}}") == before
+
+
+def test_two_deployments_with_one_id(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    body = answer(node, heat, heat.deployment("bad", name="one"), heat.deployment("bad", name="two"))
+    assert body["deploy_status_code"] == 2
+    assert "2 deployments have the id 'bad': 'one', 'two'" in body["deploy_stderr"]
+    assert [path for path, _ in heat.signals].count("/v1/signal/bad") == 2, "both are answered"
+
+
+def test_id_that_is_a_path(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    bad = heat.deployment("harmless")
+    node.hook("script", GOOD)
+    node.start()
+    heat.serve({**bad, "id": "../../etc/x"}, heat.deployment("next"))
+    body = heat.signal("harmless", within=SECONDS)
+    assert body["deploy_status_code"] == 2
+    assert "'../../etc/x' is not an id" in body["deploy_stderr"]
+    assert heat.signal("next", within=SECONDS)["deploy_status_code"] == 0
+
+
+@pytest.mark.parametrize("entry", [None, 7, "text", [1], {"name": "no id at all"}])
+def test_entry_that_is_no_deployment(node: nodes.Node, heat: heatlike.HeatLike, entry: object) -> None:
+    node.hook("script", GOOD)
+    node.start()
+    heat.serve(entry, heat.deployment("next"))
+    assert heat.signal("next", within=SECONDS)["deploy_status_code"] == 0
+    (row,) = (row for row in node.status()["deployments"] if row["id"] != "next")
+    assert row["ok"] is False
+    assert row["reason"]
+
+
+@pytest.mark.parametrize("value", [None, 5, {"a": "b"}])
+def test_input_of_the_agent_that_is_not_text(node: nodes.Node, heat: heatlike.HeatLike, value: object) -> None:
+    inputs = [{"name": "deploy_action", "type": "String", "value": value}]
+    body = answer(node, heat, heat.deployment("bad", inputs=inputs))
+    assert body["deploy_status_code"] == 2
+    assert "$.inputs[0].value: Expected `str`" in body["deploy_stderr"]
+
+
+@pytest.mark.parametrize(("value", "text"), [(None, "None"), (5, "5"), ({"a": "b"}, "{'a': 'b'}")])
+def test_input_of_a_hook_that_is_not_text(node: nodes.Node, heat: heatlike.HeatLike, value: object, text: str) -> None:
+    """Existing hooks rely on Python's str(), so that is what they get; the deployment is answered all the same."""
+    node.hook("echo", f"cat > {node.directory}/stdin; {GOOD}")
+    body = answer(node, heat, heat.deployment("bad", "echo", inputs=[{"name": "x", "type": "String", "value": value}]))
+    assert body["deploy_status_code"] == 0
+    assert f'"value": "{text}"' in (node.directory / "stdin").read_text()
+
+
+@pytest.mark.parametrize(
+    ("metadata", "said"),
+    [
+        ("<not json", "JSONDecodeError|failed to parse as json"),
+        ('{"deployments": [', "JSONDecodeError|failed to parse as json"),
+        (["a", "list"], "is not metadata"),
+        ("null", "is not metadata"),
+        ({"deployments": {"a": 1}}, "deployments is dict, expected a list"),
+        ({"deployments": "text"}, "deployments is str, expected a list"),
+    ],
+)
+def test_metadata_that_is_none(node: nodes.Node, heat: heatlike.HeatLike, metadata: object, said: str) -> None:
+    node.hook("script", GOOD)
+    heat.serve(heat.deployment("before"))
+    node.start()
+    heat.signal("before", within=SECONDS)
+    heat.metadata = metadata
+    source = await_source(node, lambda source: not source["ok"])
+    assert any(part in source["error"] for part in said.split("|")), source
+    assert source["answered_at"] is not None
+    heat.serve(heat.deployment("before"), heat.deployment("next"))
+    assert heat.signal("next", within=SECONDS)["deploy_status_code"] == 0
+    assert node.stop() == 0
+
+
+def test_source_that_is_down_supersedes_nothing(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    node.hook("script", GOOD)
+    heat.down = True
+    node.start()
+    source = await_source(node, lambda source: not source["ok"])
+    assert "503" in source["error"]
+    assert "Signature" not in source["error"]
+    heat.serve(heat.deployment("next"))
+    heat.down = False
+    assert heat.signal("next", within=SECONDS)["deploy_status_code"] == 0
+
+
+def await_source(node: nodes.Node, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    for _ in range(100):
+        (source,) = node.status()["sources"] or [{"ok": True}]
+        if wanted(source):
+            return dict(source)
+        assert node.process
+        assert node.process.poll() is None
+    raise AssertionError(f"the source never got there: {source}")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        (":", 1, "printed no result"),
+        ("echo garbage", 1, "is not JSON"),
+        ("echo '[1]'", 1, "printed a JSON array"),
+        ("head -c 2000000 /dev/zero | tr '\\0' x", 1, "is not JSON"),
+        ("""echo '{"deploy_status_code": 0}'; exit 7""", 7, "although its result claims success"),
+        ("kill -9 $$", -9, "printed no result"),
+    ],
+)
+def test_hook_that_answers_badly(node: nodes.Node, heat: heatlike.HeatLike, body: str, status: int, said: str) -> None:
+    node.hook("odd", body)
+    answered = answer(node, heat, heat.deployment("bad", "odd"))
+    assert answered["deploy_status_code"] == status
+    assert said in answered["deploy_stderr"]
+
+
+def test_hook_whose_background_child_holds_stdout(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    node.hook("odd", f"{GOOD}; sleep 30 &")
+    answered = answer(node, heat, heat.deployment("bad", "odd"))
+    assert answered["deploy_status_code"] == 0, "its answer was complete before"
+    assert "background child" in node.log.read_text()
+
+
+def test_hook_that_prints_two_megabytes_of_result(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    node.hook("odd", """printf '{"deploy_stdout": "'; head -c 2000000 /dev/zero | tr '\\0' x; printf '"}'""")
+    answered = answer(node, heat, heat.deployment("bad", "odd"))
+    assert "characters cut here" in answered["deploy_stdout"]
+    assert len(answered["deploy_stdout"]) > 500_000
+
+
+def test_hook_that_takes_too_long(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    node.hook("slow", "sleep 60")
+    answered = answer(node, heat, heat.deployment("bad", "slow", options={"timeout": 1}))
+    assert answered["deploy_status_code"] == 124
+    assert "longer than its deadline of 1 seconds" in answered["deploy_stderr"]

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import os
+import re
+import stat
+from pathlib import Path
+
+import pytest
+
+from overcloud_agent import errors, journal, model
+
+STATES_PAGE = Path(__file__).resolve().parents[2] / "docs" / "states.md"
+TARGET = model.Target(transport="CFN_SIGNAL", url="http://heat/?Signature=secret")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def book(tmp_path: Path, clock: Clock) -> journal.Journal:
+    return journal.Journal.open(tmp_path / "state", clock=clock)
+
+
+def documents(*keys: str) -> dict[str, object]:
+    return {key: {"id": key, "name": key, "group": "script", "config": "password"} for key in keys}
+
+
+def state(book: journal.Journal, key: str) -> str:
+    return next(str(row["state"]) for row in book.rows("deployments") if row["id"] == key)
+
+
+def bring_to(book: journal.Journal, key: str, wanted: str) -> None:
+    book.receive("cfn", documents(key))
+    if wanted == "superseded":
+        book.receive("cfn", {})
+    if wanted in ("running", "finished", "signalled", "refused"):
+        book.start(key)
+    if wanted in ("finished", "signalled", "refused"):
+        book.finish(key, model.succeeded(""), [TARGET])
+    if wanted in ("signalled", "refused"):
+        seq = book.due_signals()[0]["seq"]
+        book.settle_signal(seq, "delivered" if wanted == "signalled" else "refused")
+    assert state(book, key) == wanted
+
+
+def test_only_its_owner_reads_it(tmp_path: Path) -> None:
+    os.umask(0o000)
+    try:
+        book = journal.Journal.open(tmp_path / "state")
+        book.receive("cfn", documents("a"))
+    finally:
+        os.umask(0o022)
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "state").iterdir()}
+    assert modes == {"journal.sqlite": 0o600, "journal.sqlite-wal": 0o600, "journal.sqlite-shm": 0o600}
+
+
+@pytest.mark.parametrize("current", journal.TRANSITIONS)
+def test_only_the_transitions_of_the_table_are_taken(book: journal.Journal, current: str) -> None:
+    bring_to(book, "a", current)
+    taken = {
+        "running": lambda: book.start("a"),
+        "received": lambda: book.resume("a"),
+        "finished": lambda: book.finish("a", model.succeeded(""), [TARGET]),
+    }
+    for wanted, take in taken.items():
+        if wanted not in journal.TRANSITIONS[current]:
+            with pytest.raises(errors.JournalError, match=f"cannot become {wanted}"):
+                take()
+            assert state(book, "a") == current
+
+
+def test_the_picture_in_the_docs_is_the_table() -> None:
+    drawn = set(re.findall(r"^ *(\w+) --> (\w+)", STATES_PAGE.read_text(), re.MULTILINE))
+    assert drawn == {(source, target) for source, targets in journal.TRANSITIONS.items() for target in targets}
+
+
+def test_deployments_run_in_the_order_of_the_list(book: journal.Journal) -> None:
+    book.receive("cfn", documents("b", "c"))
+    book.receive("cfn", documents("a", "b", "c"))
+    order = []
+    while waiting := book.next_received():
+        order.append(waiting[0])
+        book.start(waiting[0])
+    assert order == ["a", "b", "c"]
+
+
+def test_what_is_known_is_never_taken_in_again(book: journal.Journal) -> None:
+    assert book.receive("cfn", documents("a")) == (["a"], [])
+    book.start("a")
+    book.finish("a", model.succeeded(""), [])
+    assert book.receive("cfn", documents("a")) == ([], [])
+    assert book.next_received() is None
+
+
+def test_what_left_the_metadata_before_it_ran_is_superseded(book: journal.Journal) -> None:
+    book.receive("cfn", documents("a", "b"))
+    assert book.receive("cfn", documents("b")) == ([], ["a"])
+    assert state(book, "a") == "superseded"
+
+
+def test_what_another_source_lists_is_left_alone(book: journal.Journal) -> None:
+    book.receive("heat", documents("a"))
+    assert book.receive("cfn", {}) == ([], [])
+
+
+def test_what_had_begun_when_the_process_died_is_not_superseded(book: journal.Journal) -> None:
+    book.receive("cfn", documents("a"))
+    book.start("a")
+    book.resume("a")
+    assert book.receive("cfn", {}) == ([], [])
+    waiting = book.next_received()
+    assert waiting is not None
+    assert waiting[0] == "a"
+
+
+def test_secrets_go_when_the_signal_is_settled(book: journal.Journal, tmp_path: Path) -> None:
+    bring_to(book, "a", "signalled")
+    book.close()
+    assert b"Signature=secret" not in journal_content(tmp_path)
+    assert b"password" not in journal_content(tmp_path)
+
+
+def journal_content(tmp_path: Path) -> bytes:
+    import sqlite3
+
+    with sqlite3.connect(tmp_path / "state" / "journal.sqlite") as connection:
+        return "\n".join(connection.iterdump()).encode()
+
+
+def test_no_target_means_nobody_waits(book: journal.Journal) -> None:
+    book.receive("cfn", documents("a"))
+    book.start("a")
+    book.finish("a", model.succeeded(""), [])
+    assert state(book, "a") == "signalled"
+    assert book.next_signal_at() is None
+
+
+def test_a_deployment_is_signalled_when_all_its_signals_are(book: journal.Journal) -> None:
+    book.receive("cfn", documents("a"))
+    book.start("a")
+    book.finish("a", model.succeeded(""), [TARGET, TARGET])
+    first, second = (row["seq"] for row in book.due_signals())
+    book.settle_signal(first, "delivered")
+    assert state(book, "a") == "finished"
+    book.settle_signal(second, "delivered")
+    assert state(book, "a") == "signalled"
+
+
+def test_a_postponed_signal_waits_and_is_hastened_by_a_restart(book: journal.Journal, clock: Clock) -> None:
+    bring_to(book, "a", "finished")
+    seq = book.due_signals()[0]["seq"]
+    book.postpone_signal(seq, "heat answered 503", 30.0)
+    assert book.due_signals() == []
+    assert book.next_signal_at() == clock.now + 30
+    book.hasten_signals()
+    assert [row["attempts"] for row in book.due_signals()] == [1]
+
+
+def test_a_damaged_journal_is_an_error_with_a_way_out(tmp_path: Path) -> None:
+    (tmp_path / "journal.sqlite").write_bytes(b"not a database, " * 100)
+    with pytest.raises(errors.JournalError) as caught:
+        journal.Journal.open(tmp_path)
+    assert "move it away" in caught.value.hint
+
+
+def test_a_journal_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
+    book = journal.Journal.open(tmp_path)
+    book._db.execute("PRAGMA user_version = 99")
+    book.close()
+    with pytest.raises(errors.JournalError, match="version 99"):
+        journal.Journal.open(tmp_path)
+
+
+def test_steps_are_remembered(book: journal.Journal) -> None:
+    seq = book.begin_step("a", "web", "commit", "detail")
+    assert book.step("a", "web", "commit", ended=False) == "detail"
+    assert book.step("a", "web", "commit", ended=True) is None
+    book.end_step(seq)
+    assert book.step("a", "web", "commit", ended=True) == "detail"
+    assert book.step("b", "web", "commit", ended=False) is None

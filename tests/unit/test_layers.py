@@ -1,0 +1,67 @@
+"""Who may know what: the rules that keep data flowing one way."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[2] / "agent" / "overcloud_agent"
+
+PURE = [
+    "model.py",
+    "redact.py",
+    "signals/verdict.py",
+    "containers/plan.py",
+    "containers/spec.py",
+    "containers/podman_spec.py",
+]
+# What no pure module has a use for.
+DOING = {"os", "subprocess", "socket", "sqlite3", "requests", "podman", "threading", "time", "pathlib", "selectors"}
+
+
+def imports(path: Path) -> set[str]:
+    """Names of everything that a module imports, wherever in it."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            own = node.module.startswith("overcloud_agent")
+            found |= {alias.name for alias in node.names} if own else {node.module.split(".")[0]}
+    return found
+
+
+def importers(name: str) -> list[str]:
+    return sorted(str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if name in imports(path))
+
+
+@pytest.mark.parametrize("module", PURE)
+def test_pure_modules_do_no_io(module: str) -> None:
+    assert not imports(PACKAGE / module) & DOING
+
+
+def test_one_module_imports_podman() -> None:
+    assert importers("podman") == ["containers/engine.py"]
+
+
+def test_one_module_starts_processes() -> None:
+    assert importers("subprocess") == ["run.py"]
+
+
+def test_one_module_reads_settings() -> None:
+    assert importers("oslo_config") == ["settings.py"]
+
+
+def test_the_journal_is_the_only_database() -> None:
+    assert set(importers("sqlite3")) == {"journal.py", "signals/outbox.py"}
+
+
+@pytest.mark.parametrize("library", ["os_collect_config", "rich", "yaml"])
+def test_heavy_libraries_are_imported_late(library: str) -> None:
+    for path in PACKAGE.rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        top = {alias.name.split(".")[0] for node in tree.body if isinstance(node, ast.Import) for alias in node.names}
+        top |= {(node.module or "").split(".")[0] for node in tree.body if isinstance(node, ast.ImportFrom)}
+        assert library not in top, path
