@@ -22,7 +22,7 @@ class _Server(http.server.ThreadingHTTPServer):
 class HeatLike:
     """Serves `metadata` (an object, or the raw text of it) and keeps every signal it gets."""
 
-    def __init__(self) -> None:
+    def __init__(self, port: int = 0) -> None:
         self.metadata: object = {"deployments": []}
         self.polls = 0
         self.signals: list[tuple[str, Any]] = []
@@ -31,7 +31,7 @@ class HeatLike:
         self.down = False
         """True makes every answer a 503."""
         self._changed = threading.Condition()
-        self._server = _Server(("127.0.0.1", 0), self._handler())
+        self._server = _Server(("127.0.0.1", port), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> HeatLike:

@@ -102,9 +102,7 @@ class Journal:
         path = directory / "journal.sqlite"
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # SQLite would create the file with the umask's mode, and its -wal and -shm take over the file's.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-            os.chmod(path, 0o600)
+            _create_private(path)
             connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
@@ -119,8 +117,10 @@ class Journal:
         return journal
 
     def _prepare(self) -> None:
+        if self._version() == SCHEMA_VERSION:
+            return
         with self._transaction():
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
+            version = self._version()
             if version not in (0, SCHEMA_VERSION):
                 raise errors.JournalError(
                     f"the journal has version {version}, this agent writes version {SCHEMA_VERSION}",
@@ -130,6 +130,9 @@ class Journal:
                 for statement in _SCHEMA.split(";"):
                     self._db.execute(statement)
                 self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
 
     def close(self) -> None:
         self._db.close()
@@ -339,3 +342,15 @@ class Journal:
 
 def _as_dict(target: model.Target) -> dict[str, str]:
     return {"transport": target.transport, "url": target.url, "verb": target.verb}
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty file that only its owner may read; SQLite would take the umask's mode.
+
+    A file that exists is never opened here: closing it would drop the POSIX locks that other connections of this
+    process hold on it, and the next process to close the journal would delete the write-ahead log under them
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    os.chmod(path, 0o600)

@@ -11,7 +11,8 @@ import time
 def send(*assignments: str) -> None:
     """Send `NAME=value` assignments to systemd; without systemd, do nothing.
 
-    Errors are dropped on purpose: a full or vanished notification socket must not stop a deployment.
+    Errors are dropped on purpose, and nothing is waited for: a full or vanished notification socket must not stop a
+    deployment.
     """
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
@@ -20,7 +21,7 @@ def send(*assignments: str) -> None:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
-            sock.sendto("\n".join(assignments).encode(), address)
+            sock.sendto("\n".join(assignments).encode(), socket.MSG_DONTWAIT, address)
     except OSError:
         return
 

@@ -137,16 +137,14 @@ def load_collectors(settings: Settings) -> Polling:
 
     conf = cfg.CONF
     path = settings.os_collect_config_file
+    files = {"default_config_files": [str(path)] if path.exists() else [], "default_config_dirs": []}
     try:
+        # A file that cannot be parsed must not empty the configuration in force, so it is tried on another object.
+        cfg.ConfigOpts()(args=[], project="os-collect-config", **files)
         conf.clear()
         if "cfn" not in conf:
             collect.setup_conf()
-        conf(
-            args=[],
-            project="os-collect-config",
-            default_config_files=[str(path)] if path.exists() else [],
-            default_config_dirs=[],
-        )
+        conf(args=[], project="os-collect-config", **files)
         # Its merger turns each os-apply-config deployment into a file of its own and fails the whole source over one
         # malformed entry. The agent takes the list as it came instead.
         conf.set_override("deployment_key", [])

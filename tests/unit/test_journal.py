@@ -3,6 +3,8 @@ from __future__ import annotations
 import os
 import re
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -189,3 +191,20 @@ def test_steps_are_remembered(book: journal.Journal) -> None:
     book.end_step(seq)
     assert book.step("a", "web", "commit", ended=True) == "detail"
     assert book.step("b", "web", "commit", ended=False) is None
+
+
+def test_other_processes_do_not_delete_the_log_under_two_connections(tmp_path: Path) -> None:
+    """SQLite's locks are the process's: opening the file a second time must not drop them (howtocorrupt, 2.2)."""
+    first = journal.Journal.open(tmp_path)
+    second = journal.Journal.open(tmp_path)
+    first.receive("cfn", documents("a"))
+    script = "import sys, pathlib; from overcloud_agent import journal; journal.Journal.open(pathlib.Path(sys.argv[1])).close()"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
+    first.receive("cfn", documents("a", "b"))
+    query = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT id FROM deployments').fetchall())"
+    seen = subprocess.run(
+        [sys.executable, "-c", query, str(tmp_path / "journal.sqlite")], capture_output=True, text=True
+    )
+    assert seen.stdout == "[('a',), ('b',)]\n"
+    second.close()
+    first.close()
