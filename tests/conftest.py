@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +10,9 @@ import pytest
 import heatlike
 import images
 import nodes
+import places
 from podmanbox import box
 from undercloud import box as clouds
-
-ROOT = Path(__file__).resolve().parent.parent
-SCRATCH = Path(os.environ.get("SCRATCH", ROOT / ".scratch"))
 
 
 @pytest.fixture
@@ -36,7 +33,7 @@ def node(tmp_path: Path, heat: heatlike.HeatLike) -> Iterator[nodes.Node]:
 @pytest.fixture(scope="session")
 def podman() -> Iterator[box.PodmanBox]:
     """A private Podman with a registry that has the images of `images.py`: service:1, service:2, service:broken."""
-    made = box.PodmanBox(SCRATCH / "podman")
+    made = box.PodmanBox(places.SCRATCH / "podman")
     made.up()
     images.build_service(made, "service:1", "1")
     images.build_service(made, "service:2", "2")
@@ -57,8 +54,9 @@ def container_node(tmp_path: Path, heat: heatlike.HeatLike, podman: box.PodmanBo
 
 @pytest.fixture(scope="session")
 def undercloud() -> Iterator[clouds.Undercloud]:
-    """A real Keystone and Heat, started once."""
-    made = clouds.Undercloud(SCRATCH / "undercloud")
+    """A real Keystone and Heat, started once, without stacks."""
+    made = clouds.Undercloud(places.SCRATCH / "test-undercloud")
+    made.down(wipe=True)
     made.up()
     yield made
-    made.down()
+    made.down(wipe=True)

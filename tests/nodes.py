@@ -8,13 +8,12 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-BIN = Path(sys.executable).parent
+import places
 
 
 class Node:
@@ -70,7 +69,7 @@ class Node:
         return path
 
     def command(self, *verb: str) -> list[str]:
-        return [str(BIN / "overcloud-agent"), "--config-file", str(self.config), *verb]
+        return [str(places.BIN / "overcloud-agent"), "--config-file", str(self.config), *verb]
 
     def run(self, *verb: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         """Run a verb to its end."""

@@ -73,6 +73,7 @@ CREATE TABLE steps (
     step TEXT NOT NULL,
     started_at REAL NOT NULL,
     ended_at REAL,
+    ok INTEGER,
     detail TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX steps_by_deployment ON steps (deployment, container, step);
@@ -301,17 +302,17 @@ class Journal:
             )
             return int(cursor.lastrowid or 0)
 
-    def end_step(self, seq: int) -> None:
-        """Write down that a step is done."""
+    def end_step(self, seq: int, *, ok: bool) -> None:
+        """Write down that a step is done, or that it failed."""
         with self._transaction():
-            self._db.execute("UPDATE steps SET ended_at = ? WHERE seq = ?", (self._clock(), seq))
+            self._db.execute("UPDATE steps SET ended_at = ?, ok = ? WHERE seq = ?", (self._clock(), int(ok), seq))
 
-    def step(self, deployment: str, container: str, step: str, *, ended: bool) -> str | None:
-        """The detail of a step that was begun (or, with `ended`, done), also by an earlier process; else None."""
+    def step(self, deployment: str, container: str, step: str, *, done: bool) -> str | None:
+        """The detail of a step that was begun (or, with `done`, done well), also by an earlier process; else None."""
         row = self._db.execute(
             "SELECT detail FROM steps WHERE deployment = ? AND container = ? AND step = ?"
-            " AND (ended_at IS NOT NULL OR NOT ?) ORDER BY seq DESC LIMIT 1",
-            (deployment, container, step, ended),
+            " AND (ok = 1 OR NOT ?) ORDER BY seq DESC LIMIT 1",
+            (deployment, container, step, done),
         ).fetchone()
         return str(row["detail"]) if row else None
 
@@ -334,7 +335,7 @@ class Journal:
             "deployments": "id, name, grp, source, state, ok, reason, received_at, started_at, finished_at,"
             " signalled_at FROM deployments ORDER BY received_at, position",
             "signals": "deployment, transport, state, attempts, next_at, last_error FROM signals ORDER BY seq",
-            "steps": "deployment, container, step, started_at, ended_at, detail FROM steps ORDER BY seq",
+            "steps": "deployment, container, step, started_at, ended_at, ok FROM steps ORDER BY seq",
             "sources": "name, ok, error, polled_at, answered_at FROM sources ORDER BY name",
         }[table]
         return [dict(row) for row in self._db.execute(f"SELECT {columns}")]

@@ -51,9 +51,6 @@ def _presentable(row: dict[str, Any]) -> dict[str, Any]:
         elif key == "ok" and value is not None:
             value = bool(value)
         shown["group" if key == "grp" else key] = value
-    # What a step notes for its own resumption is not for people.
-    if "step" in shown:
-        del shown["detail"]
     return shown
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-import nodes
+import places
 from podmanbox import box
 
-HOOK = nodes.BIN / "container-upgrade"
+HOOK = places.BIN / "container-upgrade"
 
 
 def run(stdin: str, **env: str) -> dict[str, Any]:

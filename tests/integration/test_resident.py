@@ -56,7 +56,9 @@ def test_sigterm_in_a_gate_leaves_the_upgrade_to_the_next_start(
     assert time.monotonic() - begun < 3
     assert node.deployment("up")["state"] == "running"
     node.start()
-    assert heat.signal("up")["changed"] is True
+    body = heat.signal("up")
+    assert body["changed"] is True
+    assert [report["result"] for report in body["containers"]] == ["created"]
 
 
 def await_file(path: Path, within: float = 20.0) -> None:

@@ -4,43 +4,41 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-BIN = Path(sys.executable).parent
+import places
 
 
 def tracked(*patterns: str) -> list[str]:
     """The repository's files, also those that are not committed yet."""
     listed = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
-    names = subprocess.run(listed, cwd=ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
-    return [name for name in names if (ROOT / name).is_file()]
+    names = subprocess.run(listed, cwd=places.ROOT, check=True, capture_output=True, text=True).stdout.splitlines()
+    return [name for name in names if (places.ROOT / name).is_file()]
 
 
 def run(*argv: str) -> None:
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True)
+    done = subprocess.run(argv, cwd=places.ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_types() -> None:
-    run(str(BIN / "mypy"))
+    run(str(places.BIN / "mypy"))
 
 
 def test_style() -> None:
-    run(str(BIN / "ruff"), "check", "--quiet")
+    run(str(places.BIN / "ruff"), "check", "--quiet")
 
 
 def test_format() -> None:
-    run(str(BIN / "ruff"), "format", "--check", "--diff", "--quiet")
+    run(str(places.BIN / "ruff"), "format", "--check", "--diff", "--quiet")
 
 
 def test_shell() -> None:
     shellcheck = shutil.which("shellcheck")
     assert shellcheck, "shellcheck is missing; `make packages` installs it"
-    scripts = [name for name in tracked() if is_shell(ROOT / name)]
+    scripts = [name for name in tracked() if is_shell(places.ROOT / name)]
     assert ".ci/run" in scripts
     run(shellcheck, *scripts)
 
@@ -54,11 +52,11 @@ def is_shell(path: Path) -> bool:
 def test_every_hook_has_its_description() -> None:
     hooks = [name for name in tracked("hooks/") if not name.endswith(".json")]
     assert hooks
-    missing = [name for name in hooks if not (ROOT / f"{name}.json").is_file()]
+    missing = [name for name in hooks if not (places.ROOT / f"{name}.json").is_file()]
     assert not missing
 
 
 @pytest.mark.parametrize("limit", [400])
 def test_files_tell_one_story(limit: int) -> None:
-    lengths = {name: len((ROOT / name).read_text().splitlines()) for name in tracked("*.py", "hooks/*")}
+    lengths = {name: len((places.ROOT / name).read_text().splitlines()) for name in tracked("*.py", "hooks/*")}
     assert {name: lines for name, lines in lengths.items() if lines > limit and not name.endswith(".json")} == {}

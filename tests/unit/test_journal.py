@@ -5,6 +5,7 @@ import re
 import stat
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -70,7 +71,7 @@ def test_only_its_owner_reads_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize("current", journal.TRANSITIONS)
 def test_only_the_transitions_of_the_table_are_taken(book: journal.Journal, current: str) -> None:
     bring_to(book, "a", current)
-    taken = {
+    taken: dict[str, Callable[[], None]] = {
         "running": lambda: book.start("a"),
         "received": lambda: book.resume("a"),
         "finished": lambda: book.finish("a", model.succeeded(""), [TARGET]),
@@ -186,11 +187,11 @@ def test_a_journal_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
 
 def test_steps_are_remembered(book: journal.Journal) -> None:
     seq = book.begin_step("a", "web", "commit", "detail")
-    assert book.step("a", "web", "commit", ended=False) == "detail"
-    assert book.step("a", "web", "commit", ended=True) is None
-    book.end_step(seq)
-    assert book.step("a", "web", "commit", ended=True) == "detail"
-    assert book.step("b", "web", "commit", ended=False) is None
+    assert book.step("a", "web", "commit", done=False) == "detail"
+    assert book.step("a", "web", "commit", done=True) is None
+    book.end_step(seq, ok=True)
+    assert book.step("a", "web", "commit", done=True) == "detail"
+    assert book.step("b", "web", "commit", done=False) is None
 
 
 def test_other_processes_do_not_delete_the_log_under_two_connections(tmp_path: Path) -> None:
@@ -198,7 +199,10 @@ def test_other_processes_do_not_delete_the_log_under_two_connections(tmp_path: P
     first = journal.Journal.open(tmp_path)
     second = journal.Journal.open(tmp_path)
     first.receive("cfn", documents("a"))
-    script = "import sys, pathlib; from overcloud_agent import journal; journal.Journal.open(pathlib.Path(sys.argv[1])).close()"
+    script = (
+        "import sys, pathlib; from overcloud_agent import journal;"
+        "journal.Journal.open(pathlib.Path(sys.argv[1])).close()"
+    )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
     first.receive("cfn", documents("a", "b"))
     query = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT id FROM deployments').fetchall())"

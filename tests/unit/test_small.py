@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from click import testing
 
+import places
 from overcloud_agent import cli, collect, errors, failpoints, notify, redact, settings
 from overcloud_agent.signals import outbox, verdict
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def exact(low: float, high: float) -> float:
@@ -83,12 +82,12 @@ def test_a_wrong_file_is_a_settings_error_that_names_it(tmp_path: Path, text: st
 
 
 def test_every_option_is_documented() -> None:
-    page = (ROOT / "docs" / "configuration.md").read_text()
+    page = (places.ROOT / "docs" / "configuration.md").read_text()
     assert [option.name for option in settings.OPTIONS if f"`{option.name}`" not in page] == []
 
 
 def test_every_fail_point_is_reached_somewhere() -> None:
-    sources = [path.read_text() for path in (ROOT / "agent").rglob("*.py") if path.name != "failpoints.py"]
+    sources = [path.read_text() for path in (places.ROOT / "agent").rglob("*.py") if path.name != "failpoints.py"]
     assert [name for name in failpoints.NAMES if not any(f'"{name}"' in source for source in sources)] == []
 
 

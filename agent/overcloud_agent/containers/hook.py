@@ -120,7 +120,7 @@ def describe() -> dict[str, Any]:
         "required": ["name", "result", "fingerprint", "new_digest", "steps"],
         "properties": {
             "name": {"type": "string"},
-            "result": {"enum": ["upgraded", "unchanged", "rolled back", "failed"]},
+            "result": {"enum": ["created", "upgraded", "started", "unchanged", "rolled back", "failed"]},
             "old_digest": digest,
             "new_digest": digest,
             "fingerprint": digest,

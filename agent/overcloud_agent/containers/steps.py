@@ -16,8 +16,8 @@ class Steps(Protocol):
     def begin(self, container: str, step: str, detail: str = "") -> int:
         """Write down that a step is about to be done; `detail` is for who resumes it."""
 
-    def end(self, token: int) -> None:
-        """Write down that it is done."""
+    def end(self, token: int, *, ok: bool = True) -> None:
+        """Write down that it is done, or that it failed."""
 
     def begun(self, container: str, step: str) -> str | None:
         """The detail of a step that was begun, done or not; None when it was not."""
@@ -37,14 +37,14 @@ class Journalled:
         log.info("%s: %s", container, step)
         return self._book.begin_step(self._deployment, container, step, detail)
 
-    def end(self, token: int) -> None:
-        self._book.end_step(token)
+    def end(self, token: int, *, ok: bool = True) -> None:
+        self._book.end_step(token, ok=ok)
 
     def begun(self, container: str, step: str) -> str | None:
-        return self._book.step(self._deployment, container, step, ended=False)
+        return self._book.step(self._deployment, container, step, done=False)
 
     def done(self, container: str, step: str) -> str | None:
-        return self._book.step(self._deployment, container, step, ended=True)
+        return self._book.step(self._deployment, container, step, done=True)
 
 
 class Told:
@@ -55,8 +55,8 @@ class Told:
         log.info("%s: %s", container, step)
         return 0
 
-    def end(self, token: int) -> None:
-        del token
+    def end(self, token: int, *, ok: bool = True) -> None:
+        del token, ok
 
     def begun(self, container: str, step: str) -> str | None:
         del container, step

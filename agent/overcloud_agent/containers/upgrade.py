@@ -94,6 +94,7 @@ class Upgrader:
         told = self._record.done(self._target.name, "rolled back")
         if told is not None:
             # The process died after the way back and before its result was in the journal.
+            self._podman.remove(self._names["failed"])
             return self._outcome("rolled back", error=told)
         self._recall()
         try:
@@ -112,10 +113,11 @@ class Upgrader:
             self._old_digest, self._stopped_at = json.loads(committing)
 
     def _judge(self) -> str:
-        """Whether this deployment changed the container, by this process or by one that died."""
+        """What this deployment did to the container, by this process or by one that died."""
         current = self._facts().current
-        ours = current is not None and current.deployment == self._target.wanted.deployment
-        return "upgraded" if self._done or ours else "unchanged"
+        if current and current.deployment == self._target.wanted.deployment:
+            return "upgraded" if self._old_digest else "created"
+        return "started" if self._done else "unchanged"
 
     def _forward(self) -> bool:
         """Do what the plan asks for; False when it asks for the way back."""
@@ -176,7 +178,11 @@ class Upgrader:
         detail = json.dumps([self._old_digest, self._stopped_at]) if step is plan.Step.COMMIT else ""
         token = self._record.begin(self._target.name, step.value, detail)
         # Dying here leaves the step begun and not ended; whether it happened is read from Podman.
-        _ACTIONS[step](self)
+        try:
+            _ACTIONS[step](self)
+        except errors.AgentError:
+            self._record.end(token, ok=False)
+            raise
         if step in fail_points:
             failpoints.reach(fail_points[step])
         self._record.end(token)
