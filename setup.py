@@ -19,7 +19,10 @@ setuptools.setup(
     packages=setuptools.find_packages("agent"),
     package_data={"overcloud_agent": ["py.typed"]},
     scripts=HOOKS,
-    data_files=[("share/overcloud-agent/hooks", SCHEMAS)],
+    data_files=[
+        ("share/overcloud-agent/hooks", SCHEMAS),
+        ("share/overcloud-agent", ["docs/overcloud-agent.service"]),
+    ],
     entry_points={"console_scripts": ["overcloud-agent = overcloud_agent.cli:main"]},
     install_requires=[
         "click>=8.1",

@@ -22,6 +22,7 @@ docker-registry|registry;docker-registry;docker-distribution;a private image reg
 busybox;busybox-static;busybox;the content of the test images, statically linked
 shellcheck;shellcheck;ShellCheck;the lint target checks shell scripts
 ip;iproute2;iproute;tests look at addresses and bridges
+umount;mount;util-linux;what a private Podman leaves mounted is unmounted
 '
 readonly REGISTRY_UNIT=docker-registry.service
 

@@ -217,10 +217,11 @@ class _Agent:
         name, group = model.describe(document)
         log.info("running %s %s (%s)", key, name, group)
         notify.status(f"running {name or key} ({group})")
-        self.watchdog.expect(self.config.hook_timeout + _SLACK)
         self.journal.start(key)
         try:
-            result = runner.run_deployment(document, config=self.config, built_in=self._built_in())
+            result = runner.run_deployment(
+                document, config=self.config, built_in=self._built_in(), expect=self._may_be_silent
+            )
         except errors.Interrupted:
             # It stays `running` in the journal, and resumes at the next start.
             log.info("stopped before %s was done; it resumes at the next start", key)
@@ -228,16 +229,23 @@ class _Agent:
         self._finish(key, document, result)
         return True
 
+    def _may_be_silent(self, seconds: float) -> None:
+        self.watchdog.expect(seconds + _SLACK)
+
     def _built_in(self) -> dict[str, runner.BuiltIn]:
         def container_upgrade(deployment: model.Deployment) -> model.Result:
             # Podman's client is only loaded where a container is to be upgraded.
             from overcloud_agent.containers import hook, steps
 
-            return hook.upgrade_containers(
-                deployment, self.config, steps.Journalled(self.journal, deployment.id), lambda: self.stopping
-            )
+            record = steps.Journalled(self.journal, deployment.id)
+            return hook.upgrade_containers(deployment, self.config, record, self._stopping_between_steps)
 
         return {"container-upgrade": container_upgrade}
+
+    def _stopping_between_steps(self) -> bool:
+        # An upgrade asks before each of its steps and while a gate is open, so it is a sign of life as well.
+        self._may_be_silent(self.config.hook_timeout)
+        return self.stopping
 
     def _finish(self, key: str, documents: Any, result: model.Result) -> None:
         sharers = documents if isinstance(documents, list) else [documents]

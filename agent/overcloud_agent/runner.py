@@ -27,8 +27,14 @@ INTERRUPTED = (
 )
 
 
-def run_deployment(document: object, *, config: settings.Settings, built_in: dict[str, BuiltIn]) -> model.Result:
-    """Run what one entry of the metadata asks for.
+def run_deployment(
+    document: object,
+    *,
+    config: settings.Settings,
+    built_in: dict[str, BuiltIn],
+    expect: Callable[[float], None],
+) -> model.Result:
+    """Run what one entry of the metadata asks for; `expect` is told how many seconds that may take.
 
     Whatever is wrong with it becomes a failed result in clear words. Raises Interrupted when the agent was asked to
     stop and the deployment is left to be resumed, and nothing else.
@@ -36,10 +42,12 @@ def run_deployment(document: object, *, config: settings.Settings, built_in: dic
     try:
         deployment = model.parse_deployment(document)
         assert isinstance(document, dict)
+        deadline = timeout(deployment, config)
+        expect(deadline)
         if deployment.group in built_in:
             return built_in[deployment.group](deployment)
         hook = find_hook(deployment.group or "", config.hooks_dirs, tuple(built_in))
-        return _run_hook(hook, model.hook_document(document), _timeout(deployment, config), config.output_limit)
+        return _run_hook(hook, model.hook_document(document), deadline, config.output_limit)
     except errors.Interrupted:
         raise
     except errors.AgentError as error:
@@ -69,8 +77,8 @@ def _installed(directories: tuple[Path, ...]) -> set[str]:
     return {path.name for directory in directories if directory.is_dir() for path in directory.iterdir()}
 
 
-def _timeout(deployment: model.Deployment, config: settings.Settings) -> float:
-    """Seconds that this deployment may take: its option `timeout`, else the agent's default."""
+def timeout(deployment: model.Deployment, config: settings.Settings) -> float:
+    """Seconds that this deployment may take: its option `timeout`, else the agent's default. Raises BadInput."""
     value: Any = (deployment.options or {}).get("timeout")
     if value is None or value == "":
         return config.hook_timeout
@@ -83,9 +91,9 @@ def _timeout(deployment: model.Deployment, config: settings.Settings) -> float:
     return seconds
 
 
-def _run_hook(hook: Path, document: dict[str, Any], timeout: float, limit: int) -> model.Result:
+def _run_hook(hook: Path, document: dict[str, Any], deadline: float, limit: int) -> model.Result:
     try:
-        completed = run.hook([str(hook)], json.dumps(document).encode(), timeout=timeout, limit=limit)
+        completed = run.hook([str(hook)], json.dumps(document).encode(), timeout=deadline, limit=limit)
     except OSError as error:
         raise errors.BadInput(
             f"the hook {hook} cannot be started: {error.strerror}", path="$.group", hint="has it a valid first line?"
@@ -95,7 +103,7 @@ def _run_hook(hook: Path, document: dict[str, Any], timeout: float, limit: int) 
     stdout = completed.stdout.decode(errors="replace")
     stderr = completed.stderr.decode(errors="replace")
     if completed.timed_out:
-        reason = f"the hook was ended: it ran longer than its deadline of {timeout:g} seconds"
+        reason = f"the hook was ended: it ran longer than its deadline of {deadline:g} seconds"
         return model.failed(reason, status=124, stdout=stdout, stderr=stderr)
     if completed.output_held:
         log.warning("%s left a background child that holds its output; the child goes on without it", hook.name)
