@@ -45,11 +45,11 @@ def podman() -> Iterator[box.PodmanBox]:
 @pytest.fixture
 def container_node(tmp_path: Path, heat: heatlike.HeatLike, podman: box.PodmanBox) -> Iterator[nodes.Node]:
     """A node whose metadata comes from `heat`, with the session's Podman, empty."""
-    podman.podman("rm", "--all", "--force", "--time", "0")
+    podman.remove_containers()
     made = nodes.Node(tmp_path, metadata=nodes.cfn_section(heat.url), podman_url=podman.socket_url)
     yield made
     made.close()
-    podman.podman("rm", "--all", "--force", "--time", "0")
+    podman.remove_containers()
 
 
 @pytest.fixture(scope="session")

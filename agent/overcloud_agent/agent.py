@@ -196,8 +196,10 @@ class _Agent:
             log.info("%s left the metadata of %s before it ran", key, source)
         for key in new:
             log.info("received %s %s from %s", key, " ".join(model.describe(documents[key])), source)
-            if key in clashes:
-                self._reject_clash(key, clashes[key])
+        for key, sharers in clashes.items():
+            # Also one that a process received which died before it could reject it.
+            if self.journal.waits(key):
+                self._reject_clash(key, sharers)
 
     def _reject_clash(self, key: str, documents: list[object]) -> None:
         """Answer each of several deployments that share one id: nobody can tell which of them is meant."""

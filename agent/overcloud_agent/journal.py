@@ -206,6 +206,13 @@ class Journal:
         ).fetchone()
         return (row["id"], json.loads(row["document"])) if row else None
 
+    def waits(self, deployment: str) -> bool:
+        """Whether the deployment was received and has not begun."""
+        row = self._db.execute(
+            "SELECT 1 FROM deployments WHERE id = ? AND state = 'received' AND started_at IS NULL", (deployment,)
+        ).fetchone()
+        return row is not None
+
     def start(self, deployment: str) -> None:
         """received -> running."""
         with self._transaction():

@@ -52,6 +52,10 @@ def run_deployment(
         raise
     except errors.AgentError as error:
         return model.failed_by(error)
+    # A slip of ours must be answered as well: an agent that dies of it would resume, and die of it, for ever.
+    except Exception as error:
+        log.exception("a mistake in overcloud-agent")
+        return model.failed(f"a mistake in overcloud-agent: {type(error).__name__}; the node's log has the details")
 
 
 def find_hook(group: str, directories: tuple[Path, ...], built_in: tuple[str, ...] = ()) -> Path:

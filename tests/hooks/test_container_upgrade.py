@@ -63,7 +63,7 @@ def test_other_actions_leave_the_containers_as_they_are(action: str) -> None:
 
 
 def test_it_upgrades_as_the_agent_does(podman: box.PodmanBox) -> None:
-    podman.podman("rm", "--all", "--force", "--time", "0")
+    podman.remove_containers()
     config = {"web": {"image": f"{podman.registry}/service:1", "net": "host", "upgrade": {"gate": {"stable_for": 0.5}}}}
     first = run(deployment(config), CONTAINER_HOST=podman.socket_url)
     assert first["deploy_status_code"] == 0, first

@@ -25,7 +25,7 @@ def heat_stacks(undercloud: clouds.Undercloud) -> Iterator[stacks.Stacks]:
 
 def test_bad_input_is_answered_through_heat(heat_stacks: stacks.Stacks, podman: box.PodmanBox, tmp_path: Path) -> None:
     """Everything wrong that Heat can be made to serve, for one node: each fails in its own words, the others work."""
-    podman.podman("rm", "--all", "--force", "--time", "0")
+    podman.remove_containers()
     server, cfn = heat_stacks.server("bad-node")
     node = nodes.Node(tmp_path, metadata=cfn, podman_url=podman.socket_url)
     node.hook("script", GOOD)

@@ -233,8 +233,14 @@ class PodmanBox:
             tar = image.base_tar(commands.need("busybox"))
             self._podman(("import", "-q", "-", image.BASE), stdin=tar)
 
+    def remove_containers(self) -> None:
+        """Remove every container; images, volumes and networks stay."""
+        # Newest first, one after the other: Podman 4.3 refuses to remove one that others depend on, also with --all.
+        for container in self._podman(("ps", "--all", "--quiet", "--no-trunc", "--sort=created")).split():
+            self._podman(("rm", "--force", "--depend", "--ignore", "--time=0", container))
+
     def _remove_containers(self) -> None:
-        self._podman(("rm", "--all", "--force", "--time=0"))
+        self.remove_containers()
         self._podman(("pod", "rm", "--all", "--force", "--time=0"))
         self._podman(("network", "prune", "--force"))
 
