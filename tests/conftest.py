@@ -32,12 +32,13 @@ def node(tmp_path: Path, heat: heatlike.HeatLike) -> Iterator[nodes.Node]:
 
 @pytest.fixture(scope="session")
 def podman() -> Iterator[box.PodmanBox]:
-    """A private Podman with a registry that has the images of `images.py`: service:1, service:2, service:broken."""
+    """A private Podman with a registry that has the images of `images.py`: service:1, :2, :broken, :checked."""
     made = box.PodmanBox(places.SCRATCH / "podman")
     made.up()
     images.build_service(made, "service:1", "1")
     images.build_service(made, "service:2", "2")
     images.build_broken(made, "service:broken")
+    images.build_checked(made, "service:checked")
     yield made
     made.down()
 

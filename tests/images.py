@@ -17,6 +17,16 @@ def build_service(podman: box.PodmanBox, name: str, version: str) -> str:
     )
 
 
+def build_checked(podman: box.PodmanBox, name: str) -> str:
+    """Push REGISTRY/`name`, a service whose image has a healthcheck that never passes; returns its digest."""
+    config = image.ImageConfig(
+        command=("/bin/sh", "-c", _SERVE.format(version="checked")),
+        stop_signal="SIGTERM",
+        healthcheck=image.Healthcheck("echo no database; exit 1"),
+    )
+    return podman.build(name, {"etc/service-version": "checked\n"}, config)
+
+
 def build_broken(podman: box.PodmanBox, name: str) -> str:
     """Push REGISTRY/`name`, which says why and ends at once; returns its digest."""
     command = "echo 'cannot read /etc/service.conf: no such file' >&2; exit 7"

@@ -29,9 +29,8 @@ def run(config: settings.Settings, config_file: Path | None) -> None:
         agent.recover()
         notify.send("READY=1")
         while not agent.stopping:
-            if agent.reload_requested:
-                agent.reload(config_file)
-            agent.poll_when_due()
+            agent.reload_if_asked(config_file)
+            agent.collect_when_due()
             if not agent.run_next():
                 agent.wait()
         notify.send("STOPPING=1", "STATUS=stopping")
@@ -40,14 +39,16 @@ def run(config: settings.Settings, config_file: Path | None) -> None:
 def apply(config: settings.Settings, *, deliver_within: float) -> bool:
     """One pass: poll once, run everything that waits, deliver the results. True when all went well.
 
-    What cannot be delivered within `deliver_within` seconds stays pending for the next pass.
+    What cannot be delivered within `deliver_within` seconds stays pending for the next pass. Raises Interrupted.
     """
     with exclusive(config.state_dir), _resident(config) as agent:
         agent.recover()
-        agent.poll()
+        agent.collect()
         while not agent.stopping and agent.run_next():
             pass
         delivered = agent.deliver_all(time.monotonic() + deliver_within)
+        if agent.stopping:
+            raise errors.Interrupted("asked to stop", hint="what is left is done at the next start")
         return delivered and not agent.troubled
 
 
@@ -135,8 +136,10 @@ class _Agent:
     def _nudge(self) -> None:
         os.eventfd_write(self._nudged, 1)
 
-    def reload(self, config_file: Path | None) -> None:
-        """Read the configuration again; a broken one is refused, and the one in force stays."""
+    def reload_if_asked(self, config_file: Path | None) -> None:
+        """After SIGHUP, read the configuration again; a broken one is refused, and the one in force stays."""
+        if not self.reload_requested:
+            return
         self.reload_requested = False
         notify.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
@@ -161,15 +164,15 @@ class _Agent:
                 log.warning("%s (%s) was interrupted; telling Heat", key, group)
                 self._finish(key, document, model.failed(runner.INTERRUPTED))
 
-    def poll_when_due(self) -> None:
+    def collect_when_due(self) -> None:
         """Poll, unless the pace says that it is too early."""
         if time.monotonic() >= self._next_poll:
-            changed = self.poll()
+            changed = self.collect()
             if changed:
                 self._pace.hurry()
             self._next_poll = time.monotonic() + self._pace.pause()
 
-    def poll(self) -> bool:
+    def collect(self) -> bool:
         """Ask every source and take in what is new; True when something changed."""
         self.watchdog.expect(_SLACK)
         changed = False

@@ -37,6 +37,8 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
     "superseded": (),
 }
 
+_WAY_OUT = "make room or mend the permissions; if it is damaged, move it away and start the agent again"
+
 _SCHEMA = """
 CREATE TABLE deployments (
     id TEXT PRIMARY KEY,
@@ -104,7 +106,7 @@ class Journal:
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _create_private(path)
-            connection = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
+            connection = sqlite3.connect(path, timeout=30, isolation_level=None)
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=FULL")
@@ -113,7 +115,7 @@ class Journal:
         except (OSError, sqlite3.Error) as error:
             raise errors.JournalError(
                 f"cannot use the journal {path}: {error}",
-                hint="make room or mend the permissions; if it is damaged, move it away and start the agent again",
+                hint=_WAY_OUT,
             ) from error
         return journal
 
@@ -151,6 +153,12 @@ class Journal:
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             raise errors.JournalError(f"cannot write the journal: {error}", hint="is the disk full?") from error
+
+    def _read(self, query: str, *parameters: object) -> list[sqlite3.Row]:
+        try:
+            return self._db.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise errors.JournalError(f"cannot read the journal: {error}", hint=_WAY_OUT) from error
 
     def _move(self, deployment: str, state: str, **columns: object) -> None:
         """Change a deployment's state inside a transaction; raises JournalError where TRANSITIONS does not allow it."""
@@ -201,17 +209,15 @@ class Journal:
 
     def next_received(self) -> tuple[str, Any] | None:
         """Id and document of the first deployment that waits to be run, in the order of the metadata."""
-        row = self._db.execute(
+        rows = self._read(
             "SELECT id, document FROM deployments WHERE state = 'received' ORDER BY position, received_at LIMIT 1"
-        ).fetchone()
-        return (row["id"], json.loads(row["document"])) if row else None
+        )
+        return (rows[0]["id"], json.loads(rows[0]["document"])) if rows else None
 
     def waits(self, deployment: str) -> bool:
         """Whether the deployment was received and has not begun."""
-        row = self._db.execute(
-            "SELECT 1 FROM deployments WHERE id = ? AND state = 'received' AND started_at IS NULL", (deployment,)
-        ).fetchone()
-        return row is not None
+        query = "SELECT 1 FROM deployments WHERE id = ? AND state = 'received' AND started_at IS NULL"
+        return bool(self._read(query, deployment))
 
     def start(self, deployment: str) -> None:
         """received -> running."""
@@ -222,7 +228,7 @@ class Journal:
 
     def running(self) -> list[tuple[str, Any]]:
         """Ids and documents of what ran when the last process died."""
-        rows = self._db.execute("SELECT id, document FROM deployments WHERE state = 'running' ORDER BY position")
+        rows = self._read("SELECT id, document FROM deployments WHERE state = 'running' ORDER BY position")
         return [(row["id"], json.loads(row["document"])) for row in rows]
 
     def resume(self, deployment: str) -> None:
@@ -257,14 +263,12 @@ class Journal:
 
     def due_signals(self) -> list[sqlite3.Row]:
         """The pending signals whose time has come: seq, deployment, transport, target, body, attempts."""
-        return self._db.execute(
-            "SELECT * FROM signals WHERE state = 'pending' AND next_at <= ? ORDER BY seq", (self._clock(),)
-        ).fetchall()
+        return self._read("SELECT * FROM signals WHERE state = 'pending' AND next_at <= ? ORDER BY seq", self._clock())
 
     def next_signal_at(self) -> float | None:
         """When the next pending signal is due, in seconds since the epoch; None when none is pending."""
-        value = self._db.execute("SELECT MIN(next_at) FROM signals WHERE state = 'pending'").fetchone()[0]
-        return None if value is None else float(value)
+        (row,) = self._read("SELECT MIN(next_at) AS at FROM signals WHERE state = 'pending'")
+        return None if row["at"] is None else float(row["at"])
 
     def hasten_signals(self) -> None:
         """Make every pending signal due now: after a start the reason for waiting may be gone."""
@@ -316,12 +320,15 @@ class Journal:
 
     def step(self, deployment: str, container: str, step: str, *, done: bool) -> str | None:
         """The detail of a step that was begun (or, with `done`, done well), also by an earlier process; else None."""
-        row = self._db.execute(
+        rows = self._read(
             "SELECT detail FROM steps WHERE deployment = ? AND container = ? AND step = ?"
             " AND (ok = 1 OR NOT ?) ORDER BY seq DESC LIMIT 1",
-            (deployment, container, step, done),
-        ).fetchone()
-        return str(row["detail"]) if row else None
+            deployment,
+            container,
+            step,
+            done,
+        )
+        return str(rows[0]["detail"]) if rows else None
 
     # What people ask for
 
@@ -345,7 +352,7 @@ class Journal:
             "steps": "deployment, container, step, started_at, ended_at, ok FROM steps ORDER BY seq",
             "sources": "name, ok, error, polled_at, answered_at FROM sources ORDER BY name",
         }[table]
-        return [dict(row) for row in self._db.execute(f"SELECT {columns}")]
+        return [dict(row) for row in self._read(f"SELECT {columns}")]
 
 
 def _as_dict(target: model.Target) -> dict[str, str]:

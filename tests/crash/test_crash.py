@@ -79,6 +79,8 @@ def test_a_failed_upgrade_ends_with_the_old_container(
     body = heat.signal("two")
     assert body["deploy_status_code"] == 3, body
     assert "the old container is back and running" in body["deploy_stderr"]
+    why = "did not become healthy" if point == "rollback.stopped" else "web ended with status 7 within its gate"
+    assert why in body["deploy_stderr"], "the reason survives, too"
     assert body["containers"][0]["result"] == "rolled back"
     assert containers(podman) == ["web 1 Up"]
     assert podman.podman("inspect", "web", "--format", "{{.Id}}").strip() == old

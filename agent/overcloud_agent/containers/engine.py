@@ -119,6 +119,7 @@ class Engine:
             running=bool(state["Running"]),
             exit_code=int(state.get("ExitCode") or 0),
             restarts=int(document.get("RestartCount") or 0),
+            check_timeout=_check_timeout(document["Config"].get("Healthcheck")),
             started_at=_epoch(state.get("StartedAt")),
             finished_at=_epoch(state.get("FinishedAt")),
         )
@@ -225,6 +226,13 @@ def _follow_pull(answer: Any, reference: str) -> None:
                 raise errors.EngineError(f"cannot pull {reference}: {redact.text(problem)}")
     except (requests.exceptions.RequestException, ValueError) as error:
         raise errors.EngineError(f"cannot pull {reference}: {type(error).__name__} while Podman pulled") from None
+
+
+def _check_timeout(healthcheck: dict[str, Any] | None) -> float | None:
+    if not healthcheck or healthcheck.get("Test") in (None, [], ["NONE"]):
+        return None
+    # Podman's own default, which it does not write down.
+    return (healthcheck.get("Timeout") or 30_000_000_000) / 1e9
 
 
 def _epoch(text: str | None) -> float:

@@ -6,23 +6,22 @@ import time
 from collections.abc import Callable
 
 from overcloud_agent import errors
-from overcloud_agent.containers import engine, plan, podman_spec, spec
+from overcloud_agent.containers import engine, plan, spec
 
 # Between two healthchecks while the gate waits; the container's own interval, made for years, is mostly too long.
 CHECK_EVERY = 1.0
 
 
-def check(podman: engine.Engine, name: str, container: spec.Container, *, stopping: Callable[[], bool]) -> None:
-    """Wait until `name` is healthy (where it has a healthcheck) and has run for its gate's `stable_for`.
+def check(podman: engine.Engine, name: str, gate: spec.Gate, *, stopping: Callable[[], bool]) -> None:
+    """Wait until `name` is healthy (where its config or its image has a healthcheck) and has run for `stable_for`.
 
     Every wait ends at once when the container does. Raises GateError that says what was missing, and Interrupted
     when the agent is to stop: the new container serves then, and the gate is asked again at the next start.
     """
     begun = time.monotonic()
     before = _running(podman, name)
-    gate = container.upgrade.gate
-    if container.healthcheck:
-        _until_healthy(podman, name, container.healthcheck, begun + gate.healthy_within, stopping)
+    if before.check_timeout is not None:
+        _until_healthy(podman, name, before.check_timeout, begun + gate.healthy_within, stopping)
     remaining = gate.stable_for - (time.monotonic() - begun)
     while remaining > 0:
         _interruptible(stopping)
@@ -35,10 +34,9 @@ def check(podman: engine.Engine, name: str, container: spec.Container, *, stoppi
 
 
 def _until_healthy(
-    podman: engine.Engine, name: str, healthcheck: spec.Healthcheck, deadline: float, stopping: Callable[[], bool]
+    podman: engine.Engine, name: str, limit: float, deadline: float, stopping: Callable[[], bool]
 ) -> None:
     """Run the healthcheck until it passes. Nobody else may: without systemd Podman has no timer that does."""
-    limit = podman_spec.seconds(healthcheck.timeout)
     while True:
         _interruptible(stopping)
         passed, said = podman.healthcheck(name, min(limit, max(deadline - time.monotonic(), 1.0)))

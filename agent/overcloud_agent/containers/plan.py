@@ -29,6 +29,8 @@ class Container:
     running: bool = False
     exit_code: int = 0
     restarts: int = 0
+    check_timeout: float | None = None
+    """Seconds that one run of its healthcheck may take; None when it has no healthcheck."""
     started_at: float = 0.0
     finished_at: float = 0.0
 

@@ -141,6 +141,9 @@ class Upgrader:
             lines = self._podman.logs(name, LOG_LINES)
             return self._outcome("failed", error=f"{reason}; left as it is (rollback: never)", logs=lines)
         try:
+            # The reason is written down first: a process that resumes the way back would not know it.
+            reason = self._record.begun(name, "roll back") or reason
+            self._record.end(self._record.begin(name, "roll back", reason))
             logs = self._failed_logs()
             self._all_steps_back()
             reason, result = self._judge_way_back(reason)
@@ -166,9 +169,7 @@ class Upgrader:
         if not current:
             return f"{reason}; there was no container before, so none runs now", "failed"
         try:
-            # The old container's own healthcheck may be another one, so only its running is asked for.
-            plain = spec.Container(image=self._target.container.image, upgrade=self._target.container.upgrade)
-            gates.check(self._podman, self._target.name, plain, stopping=lambda: False)
+            gates.check(self._podman, self._target.name, self._target.container.upgrade.gate, stopping=lambda: False)
         except errors.GateError as error:
             return f"{reason}; the old container was put back, but: {error}", "failed"
         return f"{reason}; the old container is back and running", "rolled back"
@@ -257,7 +258,7 @@ class Upgrader:
         self._started = True
 
     def _gate(self) -> None:
-        gates.check(self._podman, self._target.name, self._target.container, stopping=self._stopping)
+        gates.check(self._podman, self._target.name, self._target.container.upgrade.gate, stopping=self._stopping)
         self._gated = True
 
     def _commit(self) -> None:

@@ -56,7 +56,7 @@ class Outbox:
             self._work.notify()
 
     def stop(self, grace: float) -> None:
-        """Stop after the attempt at hand, `grace` seconds at most; what is pending stays in the journal."""
+        """Stop, within `grace` seconds; what never was tried gets an attempt first, the rest stays in the journal."""
         with self._work:
             self._stopping = True
             self._work.notify()
@@ -70,6 +70,7 @@ class Outbox:
             with presigned.Session() as session:
                 while self._wait(book):
                     self._deliver(book, session)
+                self._deliver_untried(book, session)
             book.close()
         except errors.AgentError as error:
             # Nothing can be sent without the journal. The main thread sees this and ends the agent, so that systemd
@@ -93,13 +94,21 @@ class Outbox:
         for row in book.due_signals():
             if self._stopping:
                 return
-            outcome = attempt(row, session, self._timeout)
-            # Dying here means that Heat has the result and the journal does not know: it is sent once more at the
-            # next start, and Heat ignores a signal for a deployment that is not in progress.
-            failpoints.reach("signal.sent")
-            record(book, row, outcome, self._retry_max)
-            if outcome.outcome != "retry":
-                self._settled()
+            self._deliver_one(book, session, row)
+
+    def _deliver_untried(self, book: journal.Journal, session: presigned.Session) -> None:
+        for row in book.due_signals():
+            if row["attempts"] == 0:
+                self._deliver_one(book, session, row)
+
+    def _deliver_one(self, book: journal.Journal, session: presigned.Session, row: sqlite3.Row) -> None:
+        outcome = attempt(row, session, self._timeout)
+        # Dying here means that Heat has the result and the journal does not know: it is sent once more at the next
+        # start, and Heat ignores a signal for a deployment that is not in progress.
+        failpoints.reach("signal.sent")
+        record(book, row, outcome, self._retry_max)
+        if outcome.outcome != "retry":
+            self._settled()
 
 
 def attempt(row: sqlite3.Row, session: presigned.Session, timeout: float) -> verdict.Verdict:
