@@ -6,14 +6,13 @@ of `deployments` is a *derived config*, one for each action of a SoftwareDeploym
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import Any
 
 import msgspec
 
-from overcloud_agent import errors
+from overcloud_agent import errors, identifiers
 
 # Heat's ids are UUIDs; operators and tests use other words. A path separator or a leading dot never gets in, because
 # the hooks' own contract makes file names of ids.
@@ -133,8 +132,7 @@ def identify(document: object) -> str:
     """
     if isinstance(document, dict) and isinstance(document.get("id"), str) and document["id"]:
         return str(document["id"])
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":")).encode()
-    return f"no-id-{hashlib.sha256(canonical).hexdigest()[:32]}"
+    return f"no-id-{identifiers.of(document).removeprefix('sha256:')[:32]}"
 
 
 def describe(document: object) -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 from pathlib import Path
@@ -10,8 +11,16 @@ import pytest
 from click import testing
 
 import places
-from overcloud_agent import cli, collect, errors, failpoints, notify, redact, settings
+from overcloud_agent import cli, collect, errors, failpoints, identifiers, notify, redact, settings
 from overcloud_agent.signals import outbox, verdict
+
+
+def test_identifiers_are_of_the_content() -> None:
+    one = identifiers.of({"b": [1, "é"], "a": None})
+    assert one == identifiers.of({"a": None, "b": [1, "é"]})
+    assert one == "sha256:" + hashlib.sha256('{"a":null,"b":[1,"é"]}'.encode()).hexdigest()
+    assert one != identifiers.of({"a": None, "b": [1, "e"]})
+    assert identifiers.of("\ud800").startswith("sha256:"), "half a surrogate pair is JSON, too"
 
 
 def exact(low: float, high: float) -> float:

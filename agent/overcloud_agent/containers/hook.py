@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from overcloud_agent import errors, failpoints, log, model, settings
+from overcloud_agent import errors, failpoints, identifiers, log, model, settings
 from overcloud_agent.containers import engine, plan, podman_spec, spec, steps, upgrade
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ def _report(outcomes: list[upgrade.Outcome], targets: list[upgrade.Target], note
     outputs = {
         "changed": any(outcome.result != "unchanged" for outcome in outcomes),
         "containers": reports,
-        "containers_identifier": spec.identifier(fingerprints),
+        "containers_identifier": identifiers.of(fingerprints),
     }
     lines = [f"{outcome.name}: {outcome.result}" for outcome in outcomes] + notes
     failure = next((outcome for outcome in outcomes if outcome.failed), None)

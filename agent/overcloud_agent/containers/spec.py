@@ -7,14 +7,13 @@ error: a misspelt one would be a container that silently lacks something.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import re
 from typing import Annotated, Any, Literal
 
 import msgspec
 
-from overcloud_agent import errors
+from overcloud_agent import errors, identifiers
 
 # Podman's own rule for names. The suffixes are ours, for the containers that stand in during an upgrade.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
@@ -227,13 +226,7 @@ def fingerprint(container: Container, *, digest: str, env_files: str) -> str:
     canonical["image"] = digest
     if env_files:
         canonical["env_file"] = env_files
-    return identifier(canonical)
-
-
-def identifier(content: object) -> str:
-    """`sha256:<hex>` over the canonical JSON of `content`."""
-    encoded = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
-    return "sha256:" + hashlib.sha256(encoded).hexdigest()
+    return identifiers.of(canonical)
 
 
 def schema() -> dict[str, Any]:
