@@ -23,19 +23,23 @@ def heat_stacks(undercloud: clouds.Undercloud) -> Iterator[stacks.Stacks]:
     made.close()
 
 
-def test_bad_input_is_answered_through_heat(heat_stacks: stacks.Stacks, podman: box.PodmanBox, tmp_path: Path) -> None:
-    """Everything wrong that Heat can be made to serve, for one node: each fails in its own words, the others work."""
-    podman.remove_containers()
-    server, cfn = heat_stacks.server("bad-node")
-    node = nodes.Node(tmp_path, metadata=cfn, podman_url=podman.socket_url)
+def install_odd_hooks(node: nodes.Node) -> None:
     node.hook("script", GOOD)
-    node.hook("echo", f"cat > {tmp_path}/stdin-$$; {GOOD}")
+    node.hook("echo", f"cat > {node.directory}/stdin-$$; {GOOD}")
     node.hook("puppet", GOOD, mode=0o644)
     node.hook("silent", ":")
     node.hook("garbage", "echo garbage")
     node.hook("huge", "head -c 2000000 /dev/zero | tr '\\0' x")
     node.hook("liar", "echo '{\"deploy_status_code\": 0}'; exit 7")
     node.hook("background", f"{GOOD}; sleep 20 &")
+
+
+def test_bad_input_is_answered_through_heat(heat_stacks: stacks.Stacks, podman: box.PodmanBox, tmp_path: Path) -> None:
+    """Everything wrong that Heat can be made to serve, for one node: each fails in its own words, the others work."""
+    podman.remove_containers()
+    server, cfn = heat_stacks.server("bad-node")
+    node = nodes.Node(tmp_path, metadata=cfn, podman_url=podman.socket_url)
+    install_odd_hooks(node)
     image = f"{podman.registry}/service:1"
     gate = {"gate": {"stable_for": 0.5}}
     wrong: dict[str, tuple[str, object, dict[str, Any], str]] = {

@@ -63,6 +63,60 @@ EVERY_KEY: dict[str, Any] = {
 }
 
 
+EVERY_KEY_IN_PODMANS_FORM: dict[str, Any] = {
+    "name": "nova.next",
+    "image": "id",
+    "labels": {"l": "1"},
+    "command": ["/bin/serve", "--fast"],
+    "entrypoint": ["/entry", "point"],
+    "env": {"A": "1", "Z": "z", "B": "true", "C": ""},
+    "annotations": {"a": "b"},
+    "sysctl": {"net.ipv4.ip_forward": "1"},
+    "user": "42",
+    "groups": ["wheel", "10"],
+    "hostname": "node",
+    "hostadd": ["db:10.0.0.1"],
+    "use_image_hosts": True,
+    "privileged": True,
+    "cap_add": ["NET_ADMIN"],
+    "cap_drop": ["MKNOD"],
+    "devices": [{"path": "/dev/fuse:/dev/fuse:rw"}],
+    "volumes_from": ["other"],
+    "terminal": True,
+    "stdin": True,
+    "stop_timeout": 42,
+    "stop_signal": 15,
+    "r_limits": [
+        {"type": "nofile", "soft": 1024, "hard": 2048},
+        {"type": "nproc", "soft": 50, "hard": 50},
+    ],
+    "log_configuration": {"options": {"tag": "nova"}},
+    "healthconfig": {
+        "Test": ["CMD-SHELL", "/check"],
+        "Interval": 10_000_000_000,
+        "Timeout": 5_000_000_000,
+        "StartPeriod": 0,
+        "Retries": 2,
+    },
+    "resource_limits": {
+        "memory": {"limit": 536870912, "swap": 1073741824, "swappiness": 10},
+        "cpu": {"shares": 512, "cpus": "0,1"},
+        "pids": {"limit": 100},
+    },
+    "restart_policy": "on-failure",
+    "restart_tries": 3,
+    "netns": {"nsmode": "host"},
+    "mounts": [{"type": "bind", "source": "/a", "destination": "/b", "options": ["ro", "z"]}],
+    "volumes": [{"Name": "data", "Dest": "/data", "Options": []}],
+    "pidns": {"nsmode": "host"},
+    "ipcns": {"nsmode": "host"},
+    "utsns": {"nsmode": "host"},
+    "seccomp_profile_path": "unconfined",
+    "no_new_privileges": True,
+    "selinux_opts": ["disable"],
+}
+
+
 def generated(**keys: Any) -> dict[str, Any]:
     container = spec.parse({"c": {"image": "i", **keys}})["c"]
     return podman_spec.generate(container, name="c.next", image="id", labels={}, env_files="")
@@ -82,58 +136,7 @@ def test_keys_take_podmans_form() -> None:
         labels={"l": "1"},
         env_files="A=0\n#x\nZ=z",
     )
-    assert body == {
-        "name": "nova.next",
-        "image": "id",
-        "labels": {"l": "1"},
-        "command": ["/bin/serve", "--fast"],
-        "entrypoint": ["/entry", "point"],
-        "env": {"A": "1", "Z": "z", "B": "true", "C": ""},
-        "annotations": {"a": "b"},
-        "sysctl": {"net.ipv4.ip_forward": "1"},
-        "user": "42",
-        "groups": ["wheel", "10"],
-        "hostname": "node",
-        "hostadd": ["db:10.0.0.1"],
-        "use_image_hosts": True,
-        "privileged": True,
-        "cap_add": ["NET_ADMIN"],
-        "cap_drop": ["MKNOD"],
-        "devices": [{"path": "/dev/fuse:/dev/fuse:rw"}],
-        "volumes_from": ["other"],
-        "terminal": True,
-        "stdin": True,
-        "stop_timeout": 42,
-        "stop_signal": 15,
-        "r_limits": [
-            {"type": "nofile", "soft": 1024, "hard": 2048},
-            {"type": "nproc", "soft": 50, "hard": 50},
-        ],
-        "log_configuration": {"options": {"tag": "nova"}},
-        "healthconfig": {
-            "Test": ["CMD-SHELL", "/check"],
-            "Interval": 10_000_000_000,
-            "Timeout": 5_000_000_000,
-            "StartPeriod": 0,
-            "Retries": 2,
-        },
-        "resource_limits": {
-            "memory": {"limit": 536870912, "swap": 1073741824, "swappiness": 10},
-            "cpu": {"shares": 512, "cpus": "0,1"},
-            "pids": {"limit": 100},
-        },
-        "restart_policy": "on-failure",
-        "restart_tries": 3,
-        "netns": {"nsmode": "host"},
-        "mounts": [{"type": "bind", "source": "/a", "destination": "/b", "options": ["ro", "z"]}],
-        "volumes": [{"Name": "data", "Dest": "/data", "Options": []}],
-        "pidns": {"nsmode": "host"},
-        "ipcns": {"nsmode": "host"},
-        "utsns": {"nsmode": "host"},
-        "seccomp_profile_path": "unconfined",
-        "no_new_privileges": True,
-        "selinux_opts": ["disable"],
-    }
+    assert body == EVERY_KEY_IN_PODMANS_FORM
 
 
 @pytest.mark.parametrize(
