@@ -16,7 +16,8 @@ readonly NEEDS='
 podman;podman;podman;containers are what the agent manages
 netavark;netavark;netavark;bridge networks for containers
 aardvark-dns;aardvark-dns;aardvark-dns;names of containers in bridge networks
-iptables;iptables;-;netavark 1.4 writes its rules with it (newer ones bring their own)
+iptables;iptables;-;netavark 1.4 writes its rules with it (Debian 12)
+nft;nftables;nftables;later netavarks write their rules with it
 catatonit;catatonit;catatonit;containers that run with an init process
 docker-registry|registry;docker-registry;docker-distribution;a private image registry
 busybox;busybox-static;busybox;the content of the test images, statically linked

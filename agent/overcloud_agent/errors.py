@@ -5,7 +5,8 @@
     |   +-- SettingsError       2   ... in a configuration file
     +-- JournalError            1   the journal cannot be read or written
     +-- SourceError             1   a metadata source did not answer with metadata
-    +-- EngineError             1   Podman refused, failed, or is not there
+    +-- EngineError             1   Podman refused or failed
+    |   +-- EngineAway          1   ... is not there, or does not answer in time
     +-- GateError               3   a container did not pass its gate
     +-- Busy                   75   another agent holds the lock: try later
     +-- Interrupted           130   asked to stop; what is left resumes at the next start
@@ -54,6 +55,10 @@ class SourceError(AgentError):
 
 class EngineError(AgentError):
     """Podman's service refused a request, failed it, or cannot be reached."""
+
+
+class EngineAway(EngineError):
+    """Podman's service cannot be reached or does not answer: the same request may succeed later."""
 
 
 class GateError(AgentError):

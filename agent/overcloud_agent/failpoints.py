@@ -24,6 +24,7 @@ NAMES = (
     "upgrade.started",
     "upgrade.gated",
     "upgrade.committed",
+    "upgrade.removed",
     "rollback.marked",
     "rollback.stopped",
     "rollback.renamed",

@@ -10,7 +10,8 @@ import pytest
 from overcloud_agent.containers import plan
 
 WANTED = plan.Wanted(fingerprint="new", deployment="d2")
-NEW = plan.Container(id="n", fingerprint="new", deployment="d2")
+NEW = plan.Container(id="n", fingerprint="new", deployment="d2", replaces=True)
+FIRST = dataclasses.replace(NEW, replaces=False)
 OLD = plan.Container(id="o", fingerprint="old", deployment="d1", running=True)
 STEP = plan.Step
 
@@ -28,9 +29,13 @@ def apply(facts: plan.Facts, step: plan.Step) -> plan.Facts:
     current = facts.current
     match step:
         case STEP.CREATE:
-            return dataclasses.replace(facts, next=NEW)
+            return dataclasses.replace(facts, next=dataclasses.replace(NEW, replaces=bool(current or facts.old)))
         case STEP.CLEAR:
             return dataclasses.replace(facts, next=None, failed=None)
+        case STEP.DROP:
+            return dataclasses.replace(facts, next=None)
+        case STEP.REMOVE:
+            return dataclasses.replace(facts, gone=None)
         case STEP.DISCARD:
             return dataclasses.replace(facts, current=None)
         case STEP.STOP:
@@ -49,7 +54,8 @@ def apply(facts: plan.Facts, step: plan.Step) -> plan.Facts:
             assert current
             return dataclasses.replace(facts, current=running(current))
         case STEP.COMMIT:
-            return dataclasses.replace(facts, old=None)
+            assert facts.gone is None
+            return dataclasses.replace(facts, old=None, gone=facts.old)
         case STEP.MARK:
             assert facts.failed is None
             return dataclasses.replace(facts, failed=current, current=None)
@@ -94,6 +100,7 @@ def test_replacing_takes_these_steps_in_this_order() -> None:
         STEP.START,
         STEP.GATE,
         STEP.COMMIT,
+        STEP.REMOVE,
         STEP.DONE,
     ]
     assert facts == plan.Facts(current=running(NEW))
@@ -118,8 +125,13 @@ def test_an_unchanged_container_that_does_not_run_is_started_and_gated() -> None
 
 
 def test_a_first_container_is_gated_even_if_the_process_died_before() -> None:
-    steps, _ = forward(plan.Facts(current=running(NEW)))
+    steps, _ = forward(plan.Facts(current=running(FIRST)))
     assert steps == [STEP.GATE, STEP.DONE]
+
+
+def test_what_has_replaced_another_one_has_passed_its_gate() -> None:
+    assert forward(plan.Facts(current=running(NEW))) == ([STEP.DONE], plan.Facts(current=running(NEW)))
+    assert back(plan.Facts(current=running(NEW))) == ([], plan.Facts(current=running(NEW))), "and is never taken away"
 
 
 def test_a_container_that_ended_at_once_is_for_the_gate_to_judge() -> None:
@@ -142,11 +154,17 @@ def test_a_leftover_of_another_way_back_is_cleared() -> None:
 def test_what_never_passed_its_gate_is_not_the_way_back() -> None:
     unproven = plan.Container(id="x", fingerprint="other", deployment="d1", running=True)
     steps, facts = forward(plan.Facts(current=unproven, old=stopped(OLD)))
-    assert steps[:2] == [STEP.DISCARD, STEP.PUT_BACK]
+    assert steps[:4] == [STEP.CREATE, STEP.DISCARD, STEP.SWAP, STEP.START], "it serves until the successor is there"
+    assert STEP.COMMIT in steps, "and the proven one stays aside until then"
     assert facts == plan.Facts(current=running(NEW))
 
 
 POSSIBLE = (None, NEW, running(NEW), OLD, stopped(OLD))
+
+
+def same(one: plan.Container | None, other: plan.Container) -> bool:
+    """The same but for whether it was the first."""
+    return one is not None and dataclasses.replace(one, replaces=True) == other
 
 
 @pytest.mark.parametrize(
@@ -155,11 +173,11 @@ POSSIBLE = (None, NEW, running(NEW), OLD, stopped(OLD))
 def test_whatever_is_there_the_wanted_one_runs_in_the_end(facts: plan.Facts) -> None:
     steps, after = forward(facts)
     assert steps[-1] is STEP.DONE
-    assert after.current == running(NEW)
-    assert (after.next, after.old, after.failed) == (None, None, None)
+    assert same(after.current, running(NEW))
+    assert (after.next, after.old, after.gone, after.failed) == (None, None, None, None)
 
 
-@pytest.mark.parametrize("died_after", range(8))
+@pytest.mark.parametrize("died_after", range(9))
 def test_dying_after_any_step_and_starting_again_ends_the_same(died_after: int) -> None:
     facts = plan.Facts(current=OLD)
     for step in forward(facts)[0][:died_after]:
@@ -186,6 +204,18 @@ def test_from_any_step_the_way_back_leads_to_the_old_one_running(reached: int) -
 
 
 def test_without_a_predecessor_the_way_back_leaves_nothing_running() -> None:
-    _, after = back(plan.Facts(current=running(NEW)))
+    _, after = back(plan.Facts(current=running(FIRST)))
     assert after.current is None
-    assert after.failed == stopped(NEW)
+    assert after.failed == stopped(FIRST)
+
+
+@pytest.mark.parametrize("current", [OLD, running(NEW)])
+def test_the_agent_may_stop_where_something_serves(current: plan.Container) -> None:
+    assert plan.may_stop_before(STEP.CREATE, plan.Facts(current=current))
+    assert plan.may_stop_before(STEP.CREATE, plan.Facts()), "or where nothing ever did"
+
+
+@pytest.mark.parametrize("step", STEP)
+def test_the_agent_never_stops_while_a_service_is_down_for_it(step: plan.Step) -> None:
+    assert not plan.may_stop_before(step, plan.Facts(old=stopped(OLD), next=NEW))
+    assert not plan.may_stop_before(step, plan.Facts(current=stopped(OLD), next=NEW))

@@ -25,6 +25,7 @@ from overcloud_agent.containers import plan
 LABEL_FINGERPRINT = "overcloud-agent.fingerprint"
 LABEL_DIGEST = "overcloud-agent.digest"
 LABEL_DEPLOYMENT = "overcloud-agent.deployment"
+LABEL_REPLACES = "overcloud-agent.replaces"
 
 # Seconds. A pull is measured between two of its progress lines, everything else as a whole.
 TIMEOUT = 60.0
@@ -45,7 +46,12 @@ class Engine:
     """A connection to one Podman service."""
 
     def __init__(self, url: str) -> None:
-        self._client = podman.PodmanClient(base_url=url)
+        try:
+            self._client = podman.PodmanClient(base_url=url)
+        except ValueError:
+            raise errors.EngineError(
+                f"{url!r} is not Podman's address", hint="for example unix:///run/podman/podman.sock"
+            ) from None
         self._api = self._client.api
         self._url = url
 
@@ -61,7 +67,7 @@ class Engine:
         except podman.errors.APIError as error:
             if isinstance(error.__cause__, requests.exceptions.Timeout):
                 raise _TimedOut(f"cannot {what}: Podman did not answer within {timeout:g} seconds") from None
-            raise errors.EngineError(
+            raise errors.EngineAway(
                 f"cannot {what}: Podman does not answer at {self._url}",
                 hint="is podman.socket running? see podman_url in the agent's configuration",
             ) from None
@@ -73,10 +79,11 @@ class Engine:
         """Raises EngineError when the service is not there."""
         self._call(self._api.get, "/info", "talk to Podman")
 
-    def pull(self, reference: str) -> Image:
+    def pull(self, reference: str, *, alive: Callable[[], None]) -> Image:
         """Make `reference` present and return it. A tag is always asked for anew: it may have moved.
 
-        What registries.conf and policy.json of the host say is honoured. Raises EngineError.
+        What registries.conf and policy.json of the host say is honoured. `alive` is called with each line of
+        progress. Raises EngineError, and what `alive` raises.
         """
         if not reference.startswith("localhost/"):
             policy = "missing" if "@sha256:" in reference else "always"
@@ -88,7 +95,7 @@ class Engine:
                 stream=True,
                 timeout=PULL_SILENCE,
             )
-            _follow_pull(answer, reference)
+            _follow_pull(answer, reference, alive)
         return self.image(reference)
 
     def image(self, reference: str) -> Image:
@@ -116,6 +123,7 @@ class Engine:
             digest=labels.get(LABEL_DIGEST, ""),
             fingerprint=labels.get(LABEL_FINGERPRINT, ""),
             deployment=labels.get(LABEL_DEPLOYMENT, ""),
+            replaces=bool(labels.get(LABEL_REPLACES)),
             running=bool(state["Running"]),
             exit_code=int(state.get("ExitCode") or 0),
             restarts=int(document.get("RestartCount") or 0),
@@ -203,7 +211,7 @@ class Engine:
         return joined.decode(errors="replace").strip()
 
 
-class _TimedOut(errors.EngineError):
+class _TimedOut(errors.EngineAway):
     """No answer in time, which some callers asked for."""
 
 
@@ -215,12 +223,13 @@ def _explanation(answer: Any) -> str:
         return f"Podman answered {answer.status_code}"
 
 
-def _follow_pull(answer: Any, reference: str) -> None:
+def _follow_pull(answer: Any, reference: str, alive: Callable[[], None]) -> None:
     """Read a pull's progress to its end. A failed pull is a 200 with an `error` line in it."""
     if answer.status_code == 404:
         raise errors.EngineError(f"cannot pull {reference}: {_explanation(answer)}")
     try:
         for line in answer.iter_lines():
+            alive()
             problem = json.loads(line).get("error") if line else None
             if problem:
                 raise errors.EngineError(f"cannot pull {reference}: {redact.text(problem)}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import logging
+import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,19 +14,24 @@ from typing import Any
 from overcloud_agent import errors, failpoints, identifiers, log, model, settings
 from overcloud_agent.containers import engine, plan, podman_spec, spec, steps, upgrade
 
-logger = logging.getLogger(__name__)
-
 # docker-cmd and paunch do nothing either when Heat deletes, suspends or resumes: the containers stay as they are.
 _ACTIONS = ("", "CREATE", "UPDATE")
 
 
 def upgrade_containers(
-    deployment: model.Deployment, config: settings.Settings, record: steps.Steps, stopping: Callable[[], bool]
+    deployment: model.Deployment,
+    config: settings.Settings,
+    record: steps.Steps,
+    stopping: Callable[[], bool],
+    *,
+    deadline: float = math.inf,
 ) -> model.Result:
     """Bring the containers of one deployment to what its config says.
 
     Outputs: `changed`, `containers` (see _report), `containers_identifier`. A container that fails stops the line;
-    what was committed before it stays. Raises BadInput and EngineError while nothing has moved, and Interrupted.
+    what was committed before it stays. `stopping` is asked between steps and while a pull or a gate goes on; past
+    `deadline` (of time.monotonic) no container is begun. Raises BadInput and EngineError while nothing has moved, and
+    Interrupted.
     """
     if deployment.action not in _ACTIONS:
         return model.succeeded(f"{deployment.action}: the containers stay as they are", outputs={"changed": False})
@@ -33,18 +39,38 @@ def upgrade_containers(
     podman = engine.Engine(config.podman_url)
     try:
         podman.ping()
-        targets = [_target(podman, name, container, deployment.id) for name, container in containers.items()]
+        check = _Alive(stopping, deadline)
+        targets = [_target(podman, name, container, deployment.id, check) for name, container in containers.items()]
         failpoints.reach("upgrade.pulled")
-        outcomes = _upgrade_in_order(podman, targets, record, stopping)
+        outcomes = _upgrade_in_order(podman, targets, record, check)
     finally:
         podman.close()
     return _report(outcomes, targets, spec.notes(containers))
 
 
-def _target(podman: engine.Engine, name: str, container: spec.Container, deployment: str) -> upgrade.Target:
+@dataclasses.dataclass(frozen=True)
+class _Alive:
+    """Asked wherever the work may be left: whether the agent is to stop, and whether there is time left."""
+
+    stopping: Callable[[], bool]
+    deadline: float
+
+    def __call__(self) -> None:
+        if self.stopping():
+            raise errors.Interrupted("asked to stop before anything was changed")
+        if time.monotonic() > self.deadline:
+            raise errors.EngineError(
+                "the deployment ran out of time before anything was changed", hint="see its option `timeout`"
+            )
+
+
+def _target(
+    podman: engine.Engine, name: str, container: spec.Container, deployment: str, alive: _Alive
+) -> upgrade.Target:
     """Everything about one container that can go wrong without touching it: image, env files, values."""
     try:
-        image = podman.pull(container.image)
+        alive()
+        image = podman.pull(container.image, alive=alive)
         env_files = _read_env_files(container)
         fingerprint = spec.fingerprint(container, digest=image.digest, env_files=env_files)
         labels = {
@@ -78,11 +104,14 @@ def _read_env_files(container: spec.Container) -> str:
 
 
 def _upgrade_in_order(
-    podman: engine.Engine, targets: list[upgrade.Target], record: steps.Steps, stopping: Callable[[], bool]
+    podman: engine.Engine, targets: list[upgrade.Target], record: steps.Steps, alive: _Alive
 ) -> list[upgrade.Outcome]:
     outcomes: list[upgrade.Outcome] = []
     for target in targets:
-        outcomes.append(upgrade.Upgrader(podman, target, record, stopping).run())
+        if time.monotonic() > alive.deadline:
+            outcomes.append(upgrade.Outcome(name=target.name, result="failed", error="the deployment ran out of time"))
+            break
+        outcomes.append(upgrade.Upgrader(podman, target, record, alive.stopping).run())
         if outcomes[-1].failed:
             break
     return outcomes
@@ -93,7 +122,7 @@ def _report(outcomes: list[upgrade.Outcome], targets: list[upgrade.Target], note
     reports: list[dict[str, Any]] = []
     for outcome in outcomes:
         report = dataclasses.asdict(outcome)
-        del report["log"]
+        del report["log"], report["notes"]
         reports.append({key: value for key, value in report.items() if value not in ("", None)})
     fingerprints = {target.name: target.wanted.fingerprint for target in targets}
     outputs = {
@@ -102,6 +131,7 @@ def _report(outcomes: list[upgrade.Outcome], targets: list[upgrade.Target], note
         "containers_identifier": identifiers.of(fingerprints),
     }
     lines = [f"{outcome.name}: {outcome.result}" for outcome in outcomes] + notes
+    lines += [f"{outcome.name}: {note}" for outcome in outcomes for note in outcome.notes]
     failure = next((outcome for outcome in outcomes if outcome.failed), None)
     if not failure:
         return model.succeeded("\n".join(lines), outputs=outputs)
@@ -158,18 +188,16 @@ def main() -> int:
     """
     log.setup()
     try:
-        document = json.loads(sys.stdin.buffer.read())
-        result = _answer(document)
-    except ValueError as error:
-        result = model.failed(
-            f"stdin is not JSON: {error}; expected one deployment as an object", status=errors.BadInput.exit_code
-        )
+        deployment = model.parse_deployment(_read(sys.stdin.buffer.read()))
+        result = upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)
     except errors.AgentError as error:
         result = model.failed_by(error)
     sys.stdout.write(json.dumps(result.body) + "\n")
     return 0
 
 
-def _answer(document: object) -> model.Result:
-    deployment = model.parse_deployment(document)
-    return upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)
+def _read(stdin: bytes) -> object:
+    try:
+        return json.loads(stdin)
+    except ValueError as error:
+        raise errors.BadInput(f"stdin is not JSON: {error}", hint="expected one deployment as an object") from None

@@ -6,6 +6,7 @@ asked, so resuming is not a case of its own. The names tell how far an upgrade c
     NAME        what serves, or is about to
     NAME.next   the successor, created and never started
     NAME.old    the predecessor: the last one that passed its gate, hence the way back
+    NAME.gone   a predecessor after its successor has passed: renaming it to this is the commit
     NAME.failed a successor that did not pass; being there means that the way back is being gone
 """
 
@@ -26,6 +27,8 @@ class Container:
     """Empty for a container that another tool made."""
     deployment: str = ""
     """The deployment that made it."""
+    replaces: bool = False
+    """True when it was made to replace another one."""
     running: bool = False
     exit_code: int = 0
     restarts: int = 0
@@ -42,6 +45,7 @@ class Facts:
     current: Container | None = None
     next: Container | None = None
     old: Container | None = None
+    gone: Container | None = None
     failed: Container | None = None
 
 
@@ -58,17 +62,19 @@ class Step(enum.Enum):
 
     ROLL_BACK = "roll back"
     CLEAR = "clear"
+    REMOVE = "remove"
     DISCARD = "discard"
     CREATE = "create"
     STOP = "stop"
     SET_ASIDE = "set aside"
     SWAP = "swap"
-    PUT_BACK = "put back"
     START = "start"
     GATE = "gate"
     COMMIT = "commit"
+    DROP = "drop successor"
     MARK = "mark failed"
     STOP_FAILED = "stop failed"
+    PUT_BACK = "put back"
     DONE = "done"
 
 
@@ -81,6 +87,8 @@ def next_step(facts: Facts, wanted: Wanted, *, started: bool, gated: bool) -> St
     if facts.failed:
         # The same deployment was on its way back when the process died. Another deployment's leftover is cleared.
         return Step.ROLL_BACK if facts.failed.deployment == wanted.deployment else Step.CLEAR
+    if facts.gone:
+        return Step.REMOVE
     if facts.old:
         return _under_way(facts, wanted, started=started, gated=gated)
     if not facts.current:
@@ -92,32 +100,31 @@ def next_step(facts: Facts, wanted: Wanted, *, started: bool, gated: bool) -> St
         return Step.STOP if facts.current.running else Step.SET_ASIDE
     if facts.next:
         return Step.CLEAR
-    # What this deployment made is not trusted before its gate, even if the process died in between.
-    untouched = facts.current.deployment != wanted.deployment and not started
-    if facts.current.running and (gated or untouched):
+    # What this deployment made first is not trusted before its gate, even if the process died in between. What
+    # replaced another one has passed: its predecessor is gone.
+    passed = gated or facts.current.replaces or facts.current.deployment != wanted.deployment
+    if facts.current.running and passed and (gated or not started):
         return Step.DONE
     return Step.GATE if facts.current.running or started else Step.START
 
 
 def _under_way(facts: Facts, wanted: Wanted, *, started: bool, gated: bool) -> Step:
-    """A predecessor stands aside: finish the upgrade, or undo one towards something else."""
-    if not facts.current:
-        return Step.SWAP if _is(facts.next, wanted) else Step.PUT_BACK
-    if not _is(facts.current, wanted):
-        # Another upgrade died before its gate. What it left is unproven, the predecessor is proven.
-        return Step.DISCARD
-    if gated:
-        return Step.COMMIT
-    return Step.GATE if facts.current.running or started else Step.START
+    """A predecessor stands aside: finish the upgrade, or turn one towards something else into this one."""
+    if facts.current and _is(facts.current, wanted):
+        if gated:
+            return Step.COMMIT
+        return Step.GATE if facts.current.running or started else Step.START
+    if not _is(facts.next, wanted):
+        return Step.CREATE
+    # Another upgrade died before its gate. What it left is unproven; the predecessor, which is proven, stays aside.
+    return Step.DISCARD if facts.current else Step.SWAP
 
 
 def next_step_back(facts: Facts, wanted: Wanted, *, started: bool) -> Step:
     """The next step of the way back from `wanted` to what ran before; `started` as in next_step."""
     if facts.next:
-        return Step.CLEAR
-    # Without a predecessor, only what this deployment made is taken away again.
-    ours = facts.current and (facts.old or facts.current.deployment == wanted.deployment)
-    if ours and _is(facts.current, wanted) and not facts.failed:
+        return Step.DROP
+    if facts.current and _is(facts.current, wanted) and not facts.failed and _unproven(facts, wanted):
         return Step.MARK
     if facts.failed and facts.failed.running:
         return Step.STOP_FAILED
@@ -126,6 +133,21 @@ def next_step_back(facts: Facts, wanted: Wanted, *, started: bool) -> Step:
     if facts.current and not facts.current.running and not started:
         return Step.START
     return Step.DONE
+
+
+def may_stop_before(step: Step, facts: Facts) -> bool:
+    """Whether the agent may stop before `step`, to go on at its next start: only where that costs no service."""
+    serving = facts.current is not None and facts.current.running
+    nothing_to_lose = facts.current is None and facts.old is None
+    return step in (Step.CREATE, Step.STOP, Step.GATE) and (serving or nothing_to_lose)
+
+
+def _unproven(facts: Facts, wanted: Wanted) -> bool:
+    """Whether the current container has yet to pass its gate: never take away one that has."""
+    first = facts.current is not None and not facts.current.replaces
+    return facts.old is not None or (
+        first and facts.current is not None and facts.current.deployment == wanted.deployment
+    )
 
 
 def _is(container: Container | None, wanted: Wanted) -> bool:

@@ -84,7 +84,10 @@ def _text(value: object) -> str:
 
 
 def _words(value: spec.Words | None) -> list[str] | None:
-    return shlex.split(value) if isinstance(value, str) else value
+    try:
+        return shlex.split(value) if isinstance(value, str) else value
+    except ValueError as error:
+        raise errors.BadInput(f"a command cannot be split into words: {error}", hint="or write it as a list") from None
 
 
 def _listed(value: spec.Words) -> list[str]:
@@ -109,8 +112,8 @@ def seconds(value: float | str) -> float:
 
 def size(value: str | int) -> int:
     """Bytes: a number, or text such as `512m` or `1g`. Raises BadInput."""
-    if isinstance(value, int):
-        return value
+    if isinstance(value, int) or value == "-1":
+        return int(value)
     match = _SIZE.fullmatch(value.strip())
     if not match:
         raise errors.BadInput(f"{value!r} is not a size", hint="bytes, or for example 512m or 1g")

@@ -17,12 +17,13 @@ from overcloud_agent import errors, identifiers
 
 # Podman's own rule for names. The suffixes are ours, for the containers that stand in during an upgrade.
 _NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
-NEXT, OLD, FAILED = ".next", ".old", ".failed"
+NEXT, OLD, GONE, FAILED = ".next", ".old", ".gone", ".failed"
 
 # A change of these does not change what runs, so it must not replace a container.
 _NOT_IDENTITY = ("upgrade", "start_order", "depends_on", "stop_grace_period", "check_interval", "systemd_exec_flags")
 
-Seconds = Annotated[float, msgspec.Meta(ge=0)]
+# A day at most: a gate holds up every deployment behind it.
+Seconds = Annotated[float, msgspec.Meta(ge=0, le=86400)]
 Words = str | list[str]
 Pairs = dict[str, str | int | float | bool | None] | list[str]
 
@@ -131,11 +132,11 @@ def load(config: object) -> dict[str, Any]:
             f"the config is {found}", path="$.config", hint="expected a map of container names to their keys"
         )
     for name in document:
-        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith((NEXT, OLD, FAILED)):
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith((NEXT, OLD, GONE, FAILED)):
             raise errors.BadInput(
                 f"{name!r} cannot be a container's name",
                 path="$.config",
-                hint=f"letters, digits, '_', '.' and '-'; the endings {NEXT}, {OLD} and {FAILED} are the agent's own",
+                hint=f"letters, digits, '_', '.', '-'; the endings {NEXT}, {OLD}, {GONE}, {FAILED} are the agent's own",
             )
     return document
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Protocol
 
-from overcloud_agent import journal
+from overcloud_agent import errors, journal
 
 log = logging.getLogger(__name__)
 
@@ -65,3 +66,33 @@ class Told:
     def done(self, container: str, step: str) -> str | None:
         del container, step
         return None
+
+
+class Forgiving:
+    """Steps on the way back: a journal that cannot be written must not keep a service down."""
+
+    def __init__(self, record: Steps) -> None:
+        self._record = record
+
+    def begin(self, container: str, step: str, detail: str = "") -> int:
+        try:
+            return self._record.begin(container, step, detail)
+        except errors.JournalError as error:
+            log.error("%s: %s, which is not in the journal: %s", container, step, error)
+            return 0
+
+    def end(self, token: int, *, ok: bool = True) -> None:
+        with contextlib.suppress(errors.JournalError):
+            self._record.end(token, ok=ok)
+
+    def begun(self, container: str, step: str) -> str | None:
+        try:
+            return self._record.begun(container, step)
+        except errors.JournalError:
+            return None
+
+    def done(self, container: str, step: str) -> str | None:
+        try:
+            return self._record.done(container, step)
+        except errors.JournalError:
+            return None
