@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,16 +126,40 @@ class Node:
         """What `status` says of one deployment."""
         return next(dict(row) for row in self.status()["deployments"] if row["id"] == key)
 
+    def await_file(self, path: Path, within: float = 20.0) -> None:
+        """Wait until a hook has made `path`."""
+        self._await(path.exists, within, f"{path} never came")
+
+    def await_log(self, words: str, within: float = 30.0) -> None:
+        """Wait until the agent's log has `words`."""
+        self._await(lambda: words in self.log.read_text(), within, f"{words!r} is not in the log")
+
+    def await_step(self, step: str, deployment: str, within: float = 30.0) -> None:
+        """Wait until a step of a deployment has begun."""
+
+        def begun() -> bool:
+            rows = self.status()["steps"]
+            return (deployment, step) in [(row["deployment"], row["step"]) for row in rows]
+
+        self._await(begun, within, f"{deployment} never came to {step!r}")
+
+    def _await(self, there: Callable[[], bool], within: float, complaint: str) -> None:
+        deadline = time.monotonic() + within
+        while not there():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{complaint}; the log ends: {self.log.read_text()[-2000:]}")
+            time.sleep(0.05)
+
     def await_state(self, key: str, state: str, within: float = 30.0) -> dict[str, Any]:
         """Ask until the journal has the deployment in `state`."""
-        deadline = time.monotonic() + within
-        while True:
-            rows = [row for row in self.status()["deployments"] if row["id"] == key]
-            if rows and rows[0]["state"] == state:
-                return dict(rows[0])
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{key} is {rows}, not {state}; the log ends: {self.log.read_text()[-2000:]}")
-            time.sleep(0.1)
+        found: list[dict[str, Any]] = []
+
+        def there() -> bool:
+            found[:] = [row for row in self.status()["deployments"] if row["id"] == key and row["state"] == state]
+            return bool(found)
+
+        self._await(there, within, f"{key} is not {state}")
+        return found[0]
 
 
 def cfn_section(url: str) -> dict[str, str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from overcloud_agent import collect, errors, journal, model, notify, runner, settings
+from overcloud_agent import run as processes
 from overcloud_agent.signals import outbox
 
 log = logging.getLogger(__name__)
@@ -43,13 +44,15 @@ def apply(config: settings.Settings, *, deliver_within: float) -> bool:
     """
     with exclusive(config.state_dir), _resident(config) as agent:
         agent.recover()
-        agent.collect()
+        agent.poll()
+        if not agent.heard:
+            log.error("no metadata source answered; `overcloud-agent status` tells why")
         while not agent.stopping and agent.run_next():
             pass
         delivered = agent.deliver_all(time.monotonic() + deliver_within)
         if agent.stopping:
             raise errors.Interrupted("asked to stop", hint="what is left is done at the next start")
-        return delivered and not agent.troubled
+        return delivered and agent.heard and not agent.troubled
 
 
 @contextlib.contextmanager
@@ -62,13 +65,9 @@ def exclusive(state_dir: Path) -> Iterator[None]:
         raise errors.JournalError(
             f"cannot use the state directory {state_dir}: {error.strerror}", hint="set state_dir in the configuration"
         ) from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    if not _lock(descriptor):
         os.close(descriptor)
-        raise errors.Busy(
-            f"another agent works with {state_dir}", hint="`overcloud-agent status` tells what it does"
-        ) from None
+        raise errors.Busy(f"another agent works with {state_dir}", hint="`overcloud-agent status` tells what it does")
     try:
         os.truncate(descriptor, 0)
         os.write(descriptor, f"{os.getpid()}\n".encode())
@@ -76,6 +75,17 @@ def exclusive(state_dir: Path) -> Iterator[None]:
     finally:
         # The kernel drops the lock when the process dies, whatever the way; the file stays.
         os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock; `status` holds it for a moment to see whether it is free, so this tries more than once."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.02 * attempt)
+    return False
 
 
 @contextlib.contextmanager
@@ -121,7 +131,9 @@ class _Agent:
     def _configure(self, config: settings.Settings, polling: settings.Polling) -> None:
         self.config = config
         self._polling = polling
+        self.outbox.ca_certificate = polling.ca_certificate
         self._sources = collect.Sources(polling.collectors)
+        self._complaints: dict[str, str] = {}
         self._pace = collect.Pace(polling)
 
     # What signals ask for
@@ -155,8 +167,11 @@ class _Agent:
 
     def recover(self) -> None:
         """Settle what ran when the last process died: repeatable work is run again, the rest is answered."""
-        for key, document in self.journal.running():
+        for key, document, process in self.journal.running():
             _, group = model.describe(document)
+            # Two of the same hook side by side, or one that works on after it was called interrupted, is worse.
+            if process and processes.end_leftover(process):
+                log.warning("ended the hook of %s, which had outlived the agent that started it", key)
             if group in runner.REPEATABLE:
                 log.info("resuming %s (%s)", key, group)
                 self.journal.resume(key)
@@ -167,24 +182,36 @@ class _Agent:
     def collect_when_due(self) -> None:
         """Poll, unless the pace says that it is too early."""
         if time.monotonic() >= self._next_poll:
-            changed = self.collect()
+            changed = self.poll()
             if changed:
                 self._pace.hurry()
             self._next_poll = time.monotonic() + self._pace.pause()
 
-    def collect(self) -> bool:
+    def poll(self) -> bool:
         """Ask every source and take in what is new; True when something changed."""
         self.watchdog.expect(_SLACK)
         changed = False
         for answer in self._sources.poll():
             self.journal.record_source(answer.source, error=answer.error)
-            if answer.deployments is None:
-                self.troubled = True
-                log.warning("source %s: %s", answer.source, answer.error)
-            elif answer.changed:
+            self._complain_once(answer)
+            if answer.deployments is not None and answer.changed:
                 changed = True
                 self._intake(answer.source, answer.deployments)
         return changed
+
+    @property
+    def heard(self) -> bool:
+        """Whether any source answered at the last poll."""
+        return "" in self._complaints.values()
+
+    def _complain_once(self, answer: collect.Poll) -> None:
+        """Log what is wrong with a source when it changes, not at every poll; `status` has it all the time."""
+        if answer.error != self._complaints.get(answer.source, ""):
+            if answer.error:
+                log.warning("source %s: %s", answer.source, answer.error)
+            else:
+                log.info("source %s answers again", answer.source)
+        self._complaints[answer.source] = answer.error
 
     def _intake(self, source: str, deployments: tuple[object, ...]) -> None:
         documents: dict[str, object] = {}
@@ -210,8 +237,9 @@ class _Agent:
         error = errors.BadInput(
             f"{len(documents)} deployments have the id {key!r}: {names}", path="$.id", hint="ids must be unique"
         )
-        self.journal.start(key)
-        self._finish(key, documents, model.failed_by(error))
+        targets = [target for target in map(model.target_of, documents) if target]
+        self.journal.reject(key, model.failed_by(error), targets)
+        self._tell(key, model.failed_by(error))
 
     def run_next(self) -> bool:
         """Run the first deployment that waits; False when none does."""
@@ -225,7 +253,11 @@ class _Agent:
         self.journal.start(key)
         try:
             result = runner.run_deployment(
-                document, config=self.config, built_in=self._built_in(), expect=self._may_be_silent
+                document,
+                config=self.config,
+                built_in={"container-upgrade": self._upgrade_containers},
+                expect=self._may_be_silent,
+                began=lambda process: self.journal.began(key, process),
             )
         except errors.Interrupted:
             # It stays `running` in the journal, and resumes at the next start.
@@ -237,30 +269,32 @@ class _Agent:
     def _may_be_silent(self, seconds: float) -> None:
         self.watchdog.expect(seconds + _SLACK)
 
-    def _built_in(self) -> dict[str, runner.BuiltIn]:
-        def container_upgrade(deployment: model.Deployment) -> model.Result:
-            # Podman's client is only loaded where a container is to be upgraded.
-            from overcloud_agent.containers import hook, steps
+    def _upgrade_containers(self, deployment: model.Deployment, deadline: float) -> model.Result:
+        # Podman's client is only loaded where a container is to be upgraded.
+        from overcloud_agent.containers import hook, steps
 
-            record = steps.Journalled(self.journal, deployment.id)
-            return hook.upgrade_containers(deployment, self.config, record, self._stopping_between_steps)
-
-        return {"container-upgrade": container_upgrade}
+        record = steps.Journalled(self.journal, deployment.id)
+        stopping = self._stopping_between_steps
+        return hook.upgrade_containers(deployment, self.config, record, stopping, deadline=deadline)
 
     def _stopping_between_steps(self) -> bool:
         # An upgrade asks before each of its steps and while a gate is open, so it is a sign of life as well.
         self._may_be_silent(self.config.hook_timeout)
         return self.stopping
 
-    def _finish(self, key: str, documents: Any, result: model.Result) -> None:
-        sharers = documents if isinstance(documents, list) else [documents]
-        targets = [target for target in map(model.target_of, sharers) if target]
-        self.journal.finish(key, result, targets)
+    def _finish(self, key: str, document: Any, result: model.Result) -> None:
+        target = model.target_of(document)
+        result = model.fitted(result)
+        self.journal.finish(key, result, [target] if target else [])
+        self._tell(key, result)
+
+    def _tell(self, key: str, result: model.Result) -> None:
+        """Log how a deployment ended, and have the outbox and the next poll hurry."""
         if result.ok:
             log.info("%s succeeded", key)
         else:
             self.troubled = True
-            log.error("%s failed: %s", key, result.reason)
+            log.error("%s failed: %s", key, model.plain(result.reason))
         self.outbox.wake()
         # Heat may put the next deployment of a chain into the metadata as soon as it has this result.
         self._poll_soon(self._polling.min_interval)

@@ -38,30 +38,28 @@ class Sources:
         self._names = names
 
     def poll(self) -> list[Poll]:
-        """Ask every source once, in configured order. A source that is not configured is left out."""
-        polls = (self._poll_one(name) for name in self._names)
-        return [poll for poll in polls if poll]
+        """Ask every source once, in configured order."""
+        return [self._poll_one(name) for name in self._names]
 
-    def _poll_one(self, name: str) -> Poll | None:
+    def _poll_one(self, name: str) -> Poll:
         try:
             deployments = self._ask(name)
         except errors.SourceError as error:
             return Poll(source=name, deployments=None, error=str(error))
-        if deployments is None:
-            return None
         changed = self._last.get(name) != deployments
         self._last[name] = deployments
         return Poll(source=name, deployments=deployments, changed=changed)
 
-    def _ask(self, name: str) -> tuple[object, ...] | None:
-        """The deployment list of one source; None when it is not configured. Raises SourceError."""
+    def _ask(self, name: str) -> tuple[object, ...]:
+        """The deployment list of one source. Raises SourceError."""
         from os_collect_config import exc
 
+        collector = self._collector(name)
         with _Complaints() as complaints:
             try:
-                content = self._collector(name).collect()
+                content = collector.collect()
             except (exc.SourceNotConfigured, exc.RequestMetadataNotConfigured):
-                return None
+                raise errors.SourceError("not configured") from None
             except exc.SourceNotAvailable:
                 raise errors.SourceError(complaints.text() or "not available") from None
             # The collectors leak whatever lxml, json, requests and their own slips raise (a truncated answer, a list
@@ -91,7 +89,9 @@ def _deployments(content: object) -> tuple[object, ...]:
     for _, metadata in content:
         if not isinstance(metadata, dict):
             raise errors.SourceError(f"metadata is {type(metadata).__name__}, expected an object")
-        listed = metadata.get("deployments") or []
+        listed = metadata.get("deployments")
+        if listed is None:
+            continue
         if not isinstance(listed, list):
             raise errors.SourceError(f"$.deployments is {type(listed).__name__}, expected a list")
         found += listed

@@ -34,10 +34,20 @@ def setup(*, verbose: bool = False) -> None:
     module that calls them, without the credentials.
     """
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter(journald="JOURNAL_STREAM" in os.environ))
+    handler.setFormatter(_Formatter(journald=_is_journald()))
     root = logging.getLogger()
     root.handlers[:] = [logging.NullHandler()]
     ours = logging.getLogger("overcloud_agent")
     ours.handlers[:] = [handler]
     ours.propagate = False
     ours.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+def _is_journald() -> bool:
+    """Whether stderr is the stream that systemd gave: a hook inherits the variable and has a pipe (systemd.exec(5))."""
+    device, _, inode = os.environ.get("JOURNAL_STREAM", "").partition(":")
+    try:
+        stream = os.fstat(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return False
+    return (device, inode) == (str(stream.st_dev), str(stream.st_ino))

@@ -88,6 +88,13 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     verb: str = "POST"
 
 
+class Process(msgspec.Struct, frozen=True):
+    """A process, told from a later one with the same number by when it was created (seconds since the epoch)."""
+
+    pid: int
+    created: float
+
+
 def parse_deployment(document: object) -> Deployment:
     """Validate one entry of the `deployments` list.
 
@@ -131,7 +138,7 @@ def identify(document: object) -> str:
     An entry without a usable id gets one from its content, so that it is answered once, too.
     """
     if isinstance(document, dict) and isinstance(document.get("id"), str) and document["id"]:
-        return str(document["id"])
+        return plain(document["id"])
     return f"no-id-{identifiers.of(document).removeprefix('sha256:')[:32]}"
 
 
@@ -140,7 +147,15 @@ def describe(document: object) -> tuple[str, str]:
     if not isinstance(document, dict):
         return "", ""
     name, group = document.get("name"), document.get("group")
-    return (name if isinstance(name, str) else "", group if isinstance(group, str) else "")
+    return (plain(name) if isinstance(name, str) else "", plain(group) if isinstance(group, str) else "")
+
+
+def plain(text: str) -> str:
+    """`text` for one line of a log, a status or a database: what is not printable is written as an escape.
+
+    JSON can hold half a surrogate pair, which is no Unicode, and line breaks, which would be lines of their own.
+    """
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 
 def target_of(document: object) -> Target | None:
@@ -225,7 +240,7 @@ def _judge(returncode: int, body: dict[str, Any]) -> Result:
     # These are the values that Heat takes as success (heat/engine/service_software_config.py).
     claims_success = body.get("deploy_status_code") in (0, "0", "", None, False)
     if returncode == 0:
-        reason = "" if claims_success else f"deploy_status_code {body['deploy_status_code']}"
+        reason = "" if claims_success else f"deploy_status_code {str(body['deploy_status_code'])[:20]}"
         return Result(body=body, ok=claims_success, reason=reason)
     reason = f"the hook exited with status {returncode}"
     if claims_success:
@@ -235,25 +250,28 @@ def _judge(returncode: int, body: dict[str, Any]) -> Result:
     return Result(body=body, ok=False, reason=reason)
 
 
-def encode_body(result: Result) -> bytes:
-    """The signal's JSON body, at most MAX_BODY bytes long.
+def fitted(result: Result) -> Result:
+    """The result with a body that Heat takes: at most MAX_BODY bytes as JSON.
 
     The middle of deploy_stdout and deploy_stderr is cut, and the cut is named, until it fits. Outputs are never cut:
-    if they alone are too long, the body is a failure that names the longest.
+    if they alone are too long, the result is a failure that names the longest.
     """
-    body = dict(result.body)
-    encoded = json.dumps(body).encode()
-    if len(encoded) <= MAX_BODY:
-        return encoded
-    streams = {key: body[key] for key in ("deploy_stdout", "deploy_stderr") if isinstance(body.get(key), str)}
-    rest = {key: value for key, value in body.items() if key not in streams}
-    room = MAX_BODY - len(json.dumps({**rest, **dict.fromkeys(streams, "")}).encode())
+    length = len(json.dumps(result.body))
+    if length <= MAX_BODY:
+        return result
+    streams = {key: result.body[key] for key in ("deploy_stdout", "deploy_stderr") if _is_text(result.body.get(key))}
+    rest = {key: value for key, value in result.body.items() if key not in streams}
+    room = MAX_BODY - len(json.dumps({**rest, **dict.fromkeys(streams, "")}))
     if room < 1000:
         longest = max(rest, key=lambda key: len(json.dumps(rest[key])))
-        reason = f"the result is too long for Heat ({len(encoded)} bytes); the longest output is {longest!r}"
-        return json.dumps(failed(reason).body).encode()
+        return failed(f"the result is too long for Heat ({length} bytes); the longest output is {longest!r}")
     each = room // max(len(streams), 1)
-    return json.dumps({**rest, **{key: cut(value, each) for key, value in streams.items()}}).encode()
+    body = {**rest, **{key: cut(value, each) for key, value in streams.items()}}
+    return Result(body=body, ok=result.ok, reason=result.reason)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
 
 
 def cut(text: str, limit: int) -> str:

@@ -28,7 +28,8 @@ def send(*assignments: str) -> None:
 
 def status(text: str) -> None:
     """Show `text` in `systemctl status`."""
-    send(f"STATUS={text}")
+    # A line break would begin an assignment of its own, and names come from the metadata.
+    send("STATUS=" + " ".join(text.splitlines()))
 
 
 class Watchdog:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import IO
+
+import psutil
+
+from overcloud_agent import model
 
 # How long a hook that ended may leave its output open in the hands of a background child before we stop reading.
 PIPE_GRACE = 1.0
@@ -66,50 +71,77 @@ def hook(
     *,
     timeout: float,
     limit: int,
-    env: Mapping[str, str] | None = None,
+    began: Callable[[model.Process], None] = lambda _: None,
 ) -> Completed:
     """Run `argv`, feed it `stdin`, and return how it ended.
 
-    `timeout` is in seconds, `limit` in bytes for each of stdout and stderr. Past the deadline the whole process
-    group is ended. Raises OSError when the program cannot be started.
+    `timeout` is in seconds, `limit` in bytes for each of stdout and stderr; `began` is told the process. Past the
+    deadline the whole process group is ended, and so it is when anything goes wrong here. Raises OSError when the
+    program cannot be started.
     """
-    environment = {k: v for k, v in (env or os.environ).items() if k not in _OWN_VARIABLES}
     process = subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env=environment,
+        env={k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES},
         start_new_session=True,
         bufsize=0,
     )
-    with _Conversation(process, stdin, limit) as conversation:
-        timed_out = not conversation.until_exit(time.monotonic() + timeout)
-        if timed_out:
-            _end_group(process)
+    try:
+        with _Conversation(process, stdin, limit) as conversation:
+            began(model.Process(process.pid, psutil.Process(process.pid).create_time()))
+            return _converse(process, conversation, timeout)
+    except BaseException:
+        _signal_group(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
+
+
+def _converse(process: subprocess.Popen[bytes], conversation: _Conversation, timeout: float) -> Completed:
+    timed_out = not conversation.until_exit(time.monotonic() + timeout)
+    if timed_out:
+        _signal_group(process.pid, signal.SIGTERM)
+        # The pipes are served meanwhile: a hook that tells what it was doing must be able to.
         conversation.until_exit(time.monotonic() + TERM_GRACE)
-        held = not conversation.until_closed(time.monotonic() + PIPE_GRACE)
-        return Completed(
-            returncode=process.wait(),
-            stdout=conversation.stdout.value(),
-            stderr=conversation.stderr.value(),
-            timed_out=timed_out,
-            output_held=held,
-        )
+        _signal_group(process.pid, signal.SIGKILL)
+        conversation.until_exit(time.monotonic() + TERM_GRACE)
+    held = not conversation.until_closed(time.monotonic() + PIPE_GRACE)
+    return Completed(
+        returncode=process.wait(),
+        stdout=conversation.stdout.value(),
+        stderr=conversation.stderr.value(),
+        timed_out=timed_out,
+        output_held=held,
+    )
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    """SIGTERM the process group, and SIGKILL what of it is left after TERM_GRACE."""
-    # The group's id is the leader's pid (start_new_session), and the leader is not reaped yet: the id is still ours.
-    os.killpg(process.pid, signal.SIGTERM)
+def end_leftover(process: model.Process) -> bool:
+    """End the group of a hook that outlived the agent that started it; False when it had ended by itself.
+
+    Only while its leader lives: what a hook that ended left in the background is meant to go on.
+    """
+    try:
+        if psutil.Process(process.pid).create_time() != process.created:
+            return False
+    except psutil.NoSuchProcess:
+        return False
     pidfd = os.pidfd_open(process.pid)
     try:
+        _signal_group(process.pid, signal.SIGTERM)
         with selectors.DefaultSelector() as selector:
             selector.register(pidfd, selectors.EVENT_READ)
             selector.select(TERM_GRACE)
-        os.killpg(process.pid, signal.SIGKILL)
+        _signal_group(process.pid, signal.SIGKILL)
     finally:
         os.close(pidfd)
+    return True
+
+
+def _signal_group(leader: int, number: int) -> None:
+    # The group's id is the leader's pid (start_new_session).
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, number)
 
 
 class _Conversation:
@@ -160,7 +192,7 @@ class _Conversation:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return False
-        for key, _ in self._selector.select(remaining):
+        for key, _ in self._selector.select(min(remaining, 3600.0)):
             if key.fileobj == self._pidfd:
                 self._exited = True
                 self._selector.unregister(self._pidfd)

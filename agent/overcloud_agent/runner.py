@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ REPEATABLE = frozenset(
     {"container-upgrade", "package-update", "puppet", "ansible", "hiera", "json-file", "apply-config"}
 )
 
-BuiltIn = Callable[[model.Deployment], model.Result]
+# Takes the deployment and the point of time.monotonic by which it should be done.
+BuiltIn = Callable[[model.Deployment, float], model.Result]
 
 INTERRUPTED = (
     "interrupted: the agent ended while this deployment ran, and its group cannot be assumed safe to run twice;"
@@ -33,11 +35,13 @@ def run_deployment(
     config: settings.Settings,
     built_in: dict[str, BuiltIn],
     expect: Callable[[float], None],
+    began: Callable[[model.Process], None],
 ) -> model.Result:
-    """Run what one entry of the metadata asks for; `expect` is told how many seconds that may take.
+    """Run what one entry of the metadata asks for.
 
-    Whatever is wrong with it becomes a failed result in clear words. Raises Interrupted when the agent was asked to
-    stop and the deployment is left to be resumed, and nothing else.
+    `expect` is told how many seconds that may take, `began` which process runs it. Whatever is wrong becomes a failed
+    result in clear words. Raises Interrupted when the agent was asked to stop and the deployment is left to be
+    resumed, and JournalError.
     """
     try:
         deployment = model.parse_deployment(document)
@@ -45,10 +49,11 @@ def run_deployment(
         deadline = timeout(deployment, config)
         expect(deadline)
         if deployment.group in built_in:
-            return built_in[deployment.group](deployment)
+            return built_in[deployment.group](deployment, time.monotonic() + deadline)
         hook = find_hook(deployment.group or "", config.hooks_dirs, tuple(built_in))
-        return _run_hook(hook, model.hook_document(document), deadline, config.output_limit)
-    except errors.Interrupted:
+        return _run_hook(hook, model.hook_document(document), deadline, config.output_limit, began)
+    # Without a journal a result would be lost like the deployment: better to end, and to go on when it is back.
+    except (errors.Interrupted, errors.JournalError):
         raise
     except errors.AgentError as error:
         return model.failed_by(error)
@@ -90,14 +95,21 @@ def timeout(deployment: model.Deployment, config: settings.Settings) -> float:
         seconds = float(value)
     except (TypeError, ValueError):
         seconds = 0
-    if seconds <= 0:
-        raise errors.BadInput(f"{value!r} is not a timeout", path="$.options.timeout", hint="a number of seconds")
+    # Written so that "not a number" fails it as well.
+    if not 0 < seconds <= settings.MOST_SECONDS:
+        raise errors.BadInput(
+            f"{value!r} is not a timeout",
+            path="$.options.timeout",
+            hint=f"seconds, {settings.MOST_SECONDS:.0f} at most",
+        )
     return seconds
 
 
-def _run_hook(hook: Path, document: dict[str, Any], deadline: float, limit: int) -> model.Result:
+def _run_hook(
+    hook: Path, document: dict[str, Any], deadline: float, limit: int, began: Callable[[model.Process], None]
+) -> model.Result:
     try:
-        completed = run.hook([str(hook)], json.dumps(document).encode(), timeout=deadline, limit=limit)
+        completed = run.hook([str(hook)], json.dumps(document).encode(), timeout=deadline, limit=limit, began=began)
     except OSError as error:
         raise errors.BadInput(
             f"the hook {hook} cannot be started: {error.strerror}", path="$.group", hint="has it a valid first line?"

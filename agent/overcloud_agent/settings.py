@@ -10,6 +10,7 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 from oslo_config import cfg
 
@@ -17,7 +18,12 @@ from overcloud_agent import errors
 
 CONFIG_FILE = Path("/etc/overcloud-agent.conf")
 CONFIG_DIR = Path("/etc/overcloud-agent.conf.d")
+# Seconds. An interval of 0 would keep a core and Heat busy for nothing.
+SHORTEST_PAUSE = 0.1
 CONFIG_VARIABLE = "OVERCLOUD_AGENT_CONFIG"
+
+# A month: longer than any deployment, and short enough for every clock that has to count it.
+MOST_SECONDS = 31 * 86400.0
 
 OPTIONS = (
     cfg.StrOpt(
@@ -34,6 +40,7 @@ OPTIONS = (
         "hook_timeout",
         default=3600.0,
         min=1.0,
+        max=MOST_SECONDS,
         help="Seconds that a deployment may take. The option `timeout` of a software config overrides it.",
     ),
     cfg.IntOpt(
@@ -52,9 +59,15 @@ OPTIONS = (
         default="unix:///run/podman/podman.sock",
         help="Podman's API socket. CONTAINER_HOST in the environment overrides it.",
     ),
-    cfg.FloatOpt("signal_timeout", default=30.0, min=1.0, help="Seconds that one attempt to signal may take."),
     cfg.FloatOpt(
-        "signal_retry_max", default=300.0, min=1.0, help="Longest pause, in seconds, between attempts to signal."
+        "signal_timeout", default=30.0, min=1.0, max=3600.0, help="Seconds that one attempt to signal may take."
+    ),
+    cfg.FloatOpt(
+        "signal_retry_max",
+        default=300.0,
+        min=1.0,
+        max=3600.0,
+        help="Longest pause, in seconds, between attempts to signal.",
     ),
 )
 
@@ -80,6 +93,8 @@ class Polling:
     collectors: tuple[str, ...]
     min_interval: float
     max_interval: float
+    ca_certificate: str | None = None
+    """A file that Heat's certificates are verified with; None for the system's."""
 
 
 def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -138,23 +153,41 @@ def load_collectors(settings: Settings) -> Polling:
     conf = cfg.CONF
     path = settings.os_collect_config_file
     files = {"default_config_files": [str(path)] if path.exists() else [], "default_config_dirs": []}
+    # A file with a mistake must not spoil the configuration in force, so it is read into another object first.
+    _try_out(collect, path, files)
+    conf.clear()
+    if "cfn" not in conf:
+        collect.setup_conf()
+    conf(args=[], project="os-collect-config", **files)
+    # Its merger turns each os-apply-config deployment into a file of its own and fails the whole source over one
+    # malformed entry. The agent takes the list as it came instead.
+    conf.set_override("deployment_key", [])
+    conf.set_override("deployment_key", [], group="cfn")
+    return Polling(
+        collectors=tuple(conf.collectors),
+        min_interval=max(conf.min_polling_interval, SHORTEST_PAUSE),
+        max_interval=max(conf.polling_interval, SHORTEST_PAUSE),
+        ca_certificate=conf.cfn.ca_certificate,
+    )
+
+
+def _try_out(collect: ModuleType, path: Path, files: dict[str, list[str]]) -> None:
+    """Read every value of os-collect-config's file once. Raises SettingsError for the first that is wrong."""
+    trial = cfg.ConfigOpts()
+    trial.register_opts(collect.opts)
+    for name, module in collect.COLLECTORS.items():
+        trial.register_opts(module.opts, group=name)
     try:
-        # A file that cannot be parsed must not empty the configuration in force, so it is tried on another object.
-        cfg.ConfigOpts()(args=[], project="os-collect-config", **files)
-        conf.clear()
-        if "cfn" not in conf:
-            collect.setup_conf()
-        conf(args=[], project="os-collect-config", **files)
-        # Its merger turns each os-apply-config deployment into a file of its own and fails the whole source over one
-        # malformed entry. The agent takes the list as it came instead.
-        conf.set_override("deployment_key", [])
-        conf.set_override("deployment_key", [], group="cfn")
-        return Polling(
-            collectors=tuple(conf.collectors),
-            min_interval=conf.min_polling_interval,
-            max_interval=conf.polling_interval,
-        )
-    except (cfg.Error, ValueError) as error:
+        trial(args=[], project="os-collect-config", **files)
+        for option in collect.opts:
+            trial[option.dest]
+        for name, module in collect.COLLECTORS.items():
+            for option in module.opts:
+                trial[name][option.dest]
+    # oslo.config ends the process over some mistakes, as a program that has just been started would.
+    except (cfg.Error, ValueError, SystemExit) as error:
         raise errors.SettingsError(
-            str(error), path=str(path), hint="a literal $ is written $$; see the file's format in os-collect-config"
+            str(error) or "it cannot be understood",
+            path=str(path),
+            hint="a literal $ is written $$; see the file's format in os-collect-config",
         ) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -129,6 +130,42 @@ def test_a_hook_that_may_run_twice_resumes(node: nodes.Node, heat: heatlike.Heat
     heat.serve(heat.deployment("a", "puppet"))
     die_and_start_again(node, point)
     assert heat.signal("a")["deploy_status_code"] == 0
+
+
+def test_a_hook_that_outlives_the_agent_is_ended_before_it_is_answered(
+    node: nodes.Node, heat: heatlike.HeatLike
+) -> None:
+    node.hook("script", f"echo $$ > {node.directory}/pid; mv {node.directory}/pid {node.directory}/begun; sleep 60")
+    heat.serve(heat.deployment("a"))
+    node.start()
+    begun = node.directory / "begun"
+    node.await_file(begun)
+    assert node.stop(signal.SIGKILL) == -signal.SIGKILL
+    hook = Path(f"/proc/{begun.read_text().strip()}")
+    assert hook.exists(), "it goes on without the agent"
+    node.start()
+    assert heat.signal("a")["deploy_stderr"].startswith("interrupted: ")
+    assert not hook.exists()
+
+
+def test_podman_that_goes_away_in_the_middle_costs_no_service(
+    container_node: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBox
+) -> None:
+    """The service is stopped when Podman goes away; the way back waits for it."""
+    old = first_upgrade(container_node, heat, podman)
+    bad = upgrade(heat, podman, "two", "2")
+    bad["config"]["web"]["upgrade"]["gate"]["stable_for"] = 30
+    heat.serve(upgrade(heat, podman, "one", "1"), bad)
+    container_node.start()
+    container_node.await_step("gate", "two")
+    podman.service_stop()
+    container_node.await_log("trying again")
+    podman.service_start()
+    body = heat.signal("two", within=60)
+    assert "Podman does not answer" in body["deploy_stderr"]
+    assert "the old container is back and running" in body["deploy_stderr"]
+    assert containers(podman) == ["web 1 Up"]
+    assert podman.podman("inspect", "web", "--format", "{{.Id}}").strip() == old
 
 
 def test_a_half_done_upgrade_is_ended_even_if_heat_withdrew_it(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
-from overcloud_agent import run
+from overcloud_agent import model, run
 
 PLENTY = 1 << 20
 
@@ -70,6 +72,25 @@ def test_signals_are_not_ignored_in_a_hook() -> None:
     done = run.hook([sys.executable, "-S", "-c", program], b"", timeout=20, limit=PLENTY)
     # Python itself ignores SIGPIPE (13) at its start.
     assert done.stdout == b"[13]\n"
+
+
+def test_a_leftover_is_ended_with_its_group_and_nothing_else_is(tmp_path: Path) -> None:
+    begun: list[model.Process] = []
+    with pytest.raises(ValueError, match="stop here"):
+        run.hook(["/bin/sleep", "60"], b"", timeout=20, limit=PLENTY, began=lambda process: stop_at(begun, process))
+    assert not is_running(begun[0].pid), "whatever goes wrong, no hook is left behind"
+    leader = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"], start_new_session=True)
+    identity = model.Process(leader.pid, psutil.Process(leader.pid).create_time())
+    assert not run.end_leftover(model.Process(leader.pid, identity.created - 100)), "an older process had this number"
+    assert leader.poll() is None
+    assert run.end_leftover(identity)
+    assert leader.wait(10) == -15
+    assert not run.end_leftover(identity)
+
+
+def stop_at(begun: list[model.Process], process: model.Process) -> None:
+    begun.append(process)
+    raise ValueError("stop here")
 
 
 def test_a_hook_cannot_speak_to_systemd_in_the_agents_name(monkeypatch: pytest.MonkeyPatch) -> None:

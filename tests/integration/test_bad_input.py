@@ -100,6 +100,26 @@ def test_two_deployments_with_one_id(node: nodes.Node, heat: heatlike.HeatLike) 
     assert [path for path, _ in heat.signals].count("/v1/signal/bad") == 2, "both are answered"
 
 
+def test_text_that_is_no_unicode(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    """JSON may hold half a surrogate pair; a name with a line break must not forge a line of the log."""
+    node.hook("script", GOOD)
+    node.start()
+    odd = heat.deployment("odd", name="a\ud800\nforged line")
+    heat.serve({**odd, "id": "\ud800"}, heat.deployment("next"))
+    assert "is not an id" in heat.signal("odd", within=SECONDS)["deploy_stderr"]
+    assert heat.signal("next", within=SECONDS)["deploy_status_code"] == 0
+    assert "\nforged line" not in node.log.read_text()
+    assert node.run("status").returncode == 0
+    assert node.stop() == 0
+
+
+@pytest.mark.parametrize("timeout", ["inf", "nan", 3_000_000_000, 0, -1, "soon", [1]])
+def test_timeout_that_is_none(node: nodes.Node, heat: heatlike.HeatLike, timeout: object) -> None:
+    body = answer(node, heat, heat.deployment("bad", options={"timeout": timeout}))
+    assert body["deploy_status_code"] == 2
+    assert "is not a timeout" in body["deploy_stderr"]
+
+
 def test_id_that_is_a_path(node: nodes.Node, heat: heatlike.HeatLike) -> None:
     bad = heat.deployment("harmless")
     node.hook("script", GOOD)
@@ -195,6 +215,7 @@ def await_source(node: nodes.Node, wanted: Callable[[dict[str, Any]], bool]) -> 
         ("head -c 2000000 /dev/zero | tr '\\0' x", 1, "is not JSON"),
         ("""echo '{"deploy_status_code": 0}'; exit 7""", 7, "although its result claims success"),
         ("kill -9 $$", -9, "printed no result"),
+        ("""echo '{"deploy_status_code": "\\ud800", "deploy_stderr": "odd"}'""", "\ud800", "odd"),
     ],
 )
 def test_hook_that_answers_badly(node: nodes.Node, heat: heatlike.HeatLike, body: str, status: int, said: str) -> None:

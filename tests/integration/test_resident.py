@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import stat
 import time
-from pathlib import Path
 
 import heatlike
 import nodes
@@ -31,7 +30,7 @@ def test_sigterm_lets_the_hook_end_and_starts_no_other(node: nodes.Node, heat: h
     node.hook("slow", f"touch {node.directory}/begun; sleep 1; {GOOD}")
     node.start()
     heat.serve(heat.deployment("first", "slow"), heat.deployment("second", "slow"))
-    await_file(node.directory / "begun")
+    node.await_file(node.directory / "begun")
     assert node.stop() == 0
     assert node.deployment("first")["ok"] is True
     assert node.deployment("second")["state"] == "received"
@@ -50,7 +49,7 @@ def test_sigterm_in_a_gate_leaves_the_upgrade_to_the_next_start(
     heat.serve(
         heat.deployment("up", "container-upgrade", {"web": {"image": f"{podman.registry}/service:1", "upgrade": gate}})
     )
-    await_step(node, "gate")
+    node.await_step("gate", "up")
     begun = time.monotonic()
     assert node.stop() == 0
     assert time.monotonic() - begun < 3
@@ -59,19 +58,6 @@ def test_sigterm_in_a_gate_leaves_the_upgrade_to_the_next_start(
     body = heat.signal("up")
     assert body["changed"] is True
     assert [report["result"] for report in body["containers"]] == ["created"]
-
-
-def await_file(path: Path, within: float = 20.0) -> None:
-    deadline = time.monotonic() + within
-    while not path.exists():
-        assert time.monotonic() < deadline, f"{path} never came"
-        time.sleep(0.02)
-
-
-def await_step(node: nodes.Node, step: str, within: float = 20.0) -> None:
-    deadline = time.monotonic() + within
-    while step not in [row["step"] for row in node.status()["steps"]]:
-        assert time.monotonic() < deadline, f"{step} never came: {node.log.read_text()}"
 
 
 def test_sighup_reads_the_configuration_again(node: nodes.Node, heat: heatlike.HeatLike) -> None:
@@ -85,12 +71,15 @@ def test_sighup_reads_the_configuration_again(node: nodes.Node, heat: heatlike.H
         node.await_notice("READY=1")
         assert other.signal("moved")["deploy_status_code"] == 0
         good = node.sources.read_text()
-        node.sources.write_text("nonsense\n")
-        node.process.send_signal(signal.SIGHUP)
-        node.await_notice("READY=1")
-        other.serve(other.deployment("after"))
-        assert other.signal("after")["deploy_status_code"] == 0
-        assert "the configuration in force stays" in node.log.read_text()
+        mistakes = ["nonsense\n", good + "timeout = abc\n", good.replace("[cfn]", "polling_interval = abc\n[cfn]")]
+        mistakes.append(good.replace("[cfn]", "command = $nope\n[cfn]"))
+        for index, mistake in enumerate(mistakes):
+            node.sources.write_text(mistake)
+            node.process.send_signal(signal.SIGHUP)
+            node.await_notice("READY=1")
+            other.serve(other.deployment(f"after-{index}"))
+            assert other.signal(f"after-{index}")["deploy_status_code"] == 0
+        assert node.log.read_text().count("the configuration in force stays") == len(mistakes)
         node.sources.write_text(good)
         assert node.stop() == 0
 
@@ -111,7 +100,7 @@ def test_status_before_during_and_after(node: nodes.Node, heat: heatlike.HeatLik
     node.hook("slow", f"touch {node.directory}/begun; sleep 1; {GOOD}")
     node.start()
     heat.serve(heat.deployment("a", "slow"))
-    await_file(node.directory / "begun")
+    node.await_file(node.directory / "begun")
     during = node.status()
     assert node.process
     assert during["agent"]["pid"] == node.process.pid

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import pytest
+
 import heatlike
 import nodes
 
@@ -57,6 +59,20 @@ def test_a_refusal_is_final_and_shown(node: nodes.Node, heat: heatlike.HeatLike)
     (row,) = (row for row in node.status()["signals"] if row["deployment"] == "a")
     assert row["state"] == "refused"
     assert "answered 404: Heat does not know the stack" in row["last_error"]
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a..b/x", "http://" + "a" * 70 + ".example/x", "no url", "ftp://host/x", "http://[/"]
+)
+def test_an_address_that_makes_no_sense_keeps_nobody_else_waiting(
+    node: nodes.Node, heat: heatlike.HeatLike, url: str
+) -> None:
+    node.hook("script", GOOD)
+    node.start()
+    heat.serve(signal_to(url, heat.deployment("a")), heat.deployment("b"))
+    assert heat.signal("b")["deploy_stdout"] == "fine"
+    assert node.await_state("a", "refused")["ok"] is True
+    assert "is not an http or https URL" in node.status()["signals"][0]["last_error"]
 
 
 def test_a_transport_that_this_version_lacks_is_a_named_end(node: nodes.Node, heat: heatlike.HeatLike) -> None:

@@ -112,6 +112,31 @@ def test_what_left_the_metadata_before_it_ran_is_superseded(book: journal.Journa
     assert state(book, "a") == "superseded"
 
 
+def test_what_comes_back_into_the_metadata_is_received_again(book: journal.Journal) -> None:
+    """Heat may serve an old list for a moment (bug 1731032)."""
+    book.receive("cfn", documents("a", "b"))
+    book.receive("cfn", documents("b"))
+    assert book.receive("cfn", documents("a", "b")) == (["a"], [])
+    waiting = book.next_received()
+    assert waiting is not None
+    assert waiting == ("a", documents("a")["a"])
+
+
+def test_signals_written_under_a_clock_that_was_set_back_are_due(book: journal.Journal, clock: Clock) -> None:
+    bring_to(book, "a", "finished")
+    clock.now -= 10 * 86400
+    assert len(book.due_signals()) == 1
+    assert book.next_signal_at() == clock.now
+
+
+def test_text_that_is_no_unicode_is_no_trouble(book: journal.Journal) -> None:
+    document = {"id": "a\ud800", "name": "\udfff\n", "group": "\ud800"}
+    key = model.identify(document)
+    assert book.receive("cfn", {key: document}) == ([key], [])
+    book.reject(key, model.failed("\ud800\n"), [TARGET])
+    assert state(book, key) == "finished"
+
+
 def test_what_another_source_lists_is_left_alone(book: journal.Journal) -> None:
     book.receive("heat", documents("a"))
     assert book.receive("cfn", {}) == ([], [])
@@ -129,6 +154,9 @@ def test_what_had_begun_when_the_process_died_is_not_superseded(book: journal.Jo
 
 def test_secrets_go_when_the_signal_is_settled(book: journal.Journal, tmp_path: Path) -> None:
     bring_to(book, "a", "signalled")
+    raw = b"".join(path.read_bytes() for path in (tmp_path / "state").iterdir())
+    assert b"Signature=secret" not in raw, "not even in the write-ahead log"
+    assert b"password" not in raw
     book.close()
     assert b"Signature=secret" not in journal_content(tmp_path)
     assert b"password" not in journal_content(tmp_path)
@@ -179,7 +207,7 @@ def test_a_damaged_journal_is_an_error_with_a_way_out(tmp_path: Path) -> None:
 
 def test_a_journal_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
     book = journal.Journal.open(tmp_path)
-    book._db.execute("PRAGMA user_version = 99")
+    book._store._db.execute("PRAGMA user_version = 99")
     book.close()
     with pytest.raises(errors.JournalError, match="version 99"):
         journal.Journal.open(tmp_path)

@@ -56,7 +56,7 @@ def test_one_module_reads_settings() -> None:
 
 
 def test_the_journal_is_the_only_database() -> None:
-    assert set(importers("sqlite3")) == {"journal.py", "signals/outbox.py"}
+    assert set(importers("sqlite3")) == {"database.py", "journal.py", "signals/outbox.py"}
 
 
 @pytest.mark.parametrize("library", ["os_collect_config", "rich", "yaml"])

@@ -124,14 +124,14 @@ def test_what_a_hook_says_is_interpreted(status: int, stdout: str, ok: bool, cod
 
 def test_a_short_body_is_sent_as_the_hook_wrote_it() -> None:
     result = model.interpret(0, '{"deploy_status_code": "-1", "out": [1, null]}', "")
-    assert json.loads(model.encode_body(result)) == {"deploy_status_code": "-1", "out": [1, None]}
+    assert model.fitted(result).body == {"deploy_status_code": "-1", "out": [1, None]}
 
 
 @pytest.mark.parametrize("character", ["x", '"', "\x00", "é", "😀"])
 def test_a_long_body_fits_and_its_cut_is_named(character: str) -> None:
     result = model.succeeded(character * 2_000_000, stderr="short", outputs={"kept": "whole"})
-    encoded = model.encode_body(result)
-    body = json.loads(encoded)
+    body = model.fitted(result).body
+    encoded = json.dumps(body)
     assert 100_000 < len(encoded) <= model.MAX_BODY
     assert "characters cut here by overcloud-agent" in body["deploy_stdout"]
     assert body["deploy_stdout"].startswith(character)
@@ -141,6 +141,11 @@ def test_a_long_body_fits_and_its_cut_is_named(character: str) -> None:
 
 
 def test_outputs_that_are_too_long_are_a_failure_that_names_the_longest() -> None:
-    body = json.loads(model.encode_body(model.succeeded("", outputs={"small": 1, "huge": "x" * 1_100_000})))
-    assert body["deploy_status_code"] == 1
-    assert "'huge'" in body["deploy_stderr"]
+    result = model.fitted(model.succeeded("", outputs={"small": 1, "huge": "x" * 1_100_000}))
+    assert not result.ok
+    assert result.body["deploy_status_code"] == 1
+    assert "'huge'" in result.body["deploy_stderr"]
+
+
+def test_what_people_see_is_one_printable_line() -> None:
+    assert model.plain("a\nWATCHDOG=trigger\ud800\x1b[31mé") == "a\\nWATCHDOG=trigger\\ud800\\x1b[31mé"

@@ -45,6 +45,7 @@ class Outbox:
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self.failure: errors.AgentError | None = None
+        self.ca_certificate: str | None = None
 
     def start(self) -> None:
         self._thread.start()
@@ -72,10 +73,14 @@ class Outbox:
                     self._deliver(book, session)
                 self._deliver_untried(book, session)
             book.close()
+        # Nothing is sent without this thread. The main thread sees that it ended and ends the agent, so that systemd
+        # starts it anew, instead of running deployments that are never answered.
         except errors.AgentError as error:
-            # Nothing can be sent without the journal. The main thread sees this and ends the agent, so that systemd
-            # starts it anew, instead of running deployments that are never answered.
             self.failure = error
+            self._settled()
+        except Exception as error:
+            log.exception("a mistake in overcloud-agent")
+            self.failure = errors.AgentError(f"the outbox ended: {type(error).__name__}")
             self._settled()
 
     def _wait(self, book: journal.Journal) -> bool:
@@ -102,7 +107,7 @@ class Outbox:
                 self._deliver_one(book, session, row)
 
     def _deliver_one(self, book: journal.Journal, session: presigned.Session, row: sqlite3.Row) -> None:
-        outcome = attempt(row, session, self._timeout)
+        outcome = self._attempt(row, session)
         # Dying here means that Heat has the result and the journal does not know: it is sent once more at the next
         # start, and Heat ignores a signal for a deployment that is not in progress.
         failpoints.reach("signal.sent")
@@ -110,13 +115,20 @@ class Outbox:
         if outcome.outcome != "retry":
             self._settled()
 
-
-def attempt(row: sqlite3.Row, session: presigned.Session, timeout: float) -> verdict.Verdict:
-    """Try once to deliver one row of the journal's signals."""
-    target = model.Target(**json.loads(row["target"]))
-    if target.transport not in _PRESIGNED:
-        return verdict.refused(f"this version cannot signal by {target.transport}; use CFN_SIGNAL or TEMP_URL_SIGNAL")
-    return presigned.send(session, target, row["body"], timeout)
+    def _attempt(self, row: sqlite3.Row, session: presigned.Session) -> verdict.Verdict:
+        """Try once to deliver one row of the journal's signals."""
+        target = model.Target(**json.loads(row["target"]))
+        if target.transport not in _PRESIGNED:
+            lacking = f"this version cannot signal by {target.transport}"
+            return verdict.refused(f"{lacking}; use CFN_SIGNAL or TEMP_URL_SIGNAL")
+        try:
+            return presigned.send(
+                session, target, row["body"], timeout=self._timeout, ca_certificate=self.ca_certificate
+            )
+        # One signal that trips over a mistake of ours must not keep the others from being sent.
+        except Exception as error:
+            log.exception("a mistake in overcloud-agent")
+            return verdict.retry(f"a mistake in overcloud-agent: {type(error).__name__}")
 
 
 def record(book: journal.Journal, row: sqlite3.Row, outcome: verdict.Verdict, longest: float) -> None:

@@ -14,8 +14,14 @@ from overcloud_agent.signals import verdict
 Session = requests.Session
 
 
-def send(session: requests.Session, target: model.Target, body: bytes, timeout: float) -> verdict.Verdict:
-    """Send `body` (JSON) and judge the answer; `timeout` in seconds bounds connecting and each read."""
+def send(
+    session: requests.Session, target: model.Target, body: bytes, *, timeout: float, ca_certificate: str | None
+) -> verdict.Verdict:
+    """Send `body` (JSON) and judge the answer.
+
+    `timeout` in seconds bounds connecting and each read; `ca_certificate` is a file to verify TLS with instead of the
+    system's.
+    """
     try:
         answer = session.request(
             target.verb,
@@ -25,12 +31,11 @@ def send(session: requests.Session, target: model.Target, body: bytes, timeout: 
             timeout=timeout,
             # A redirect would send the signed URL's body to a place that Heat did not name.
             allow_redirects=False,
-            stream=True,
+            verify=ca_certificate or True,
         )
-        with answer:
-            status = answer.status_code
-    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+    # A URL that makes no sense: requests has several ValueErrors of its own for that, and lets urllib3's pass.
+    except ValueError:
         return verdict.refused("deploy_signal_id is not an http or https URL")
     except requests.exceptions.RequestException as error:
         return verdict.retry(f"{redact.endpoint(target.url)}: {type(error).__name__}")
-    return verdict.of_status(status, redact.endpoint(target.url))
+    return verdict.of_status(answer.status_code, redact.endpoint(target.url))

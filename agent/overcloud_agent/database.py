@@ -1,0 +1,147 @@
+"""The journal's SQLite database: opening it safely, transactions, and its schema."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from overcloud_agent import errors
+
+SCHEMA_VERSION = 1
+
+_WAY_OUT = "make room or mend the permissions; if it is damaged, move it away and start the agent again"
+
+_SCHEMA = """
+CREATE TABLE deployments (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    grp TEXT NOT NULL,
+    source TEXT NOT NULL,
+    position INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    document TEXT,
+    pid INTEGER,
+    pid_created REAL,
+    reason TEXT NOT NULL DEFAULT '',
+    ok INTEGER,
+    received_at REAL NOT NULL,
+    started_at REAL,
+    finished_at REAL,
+    signalled_at REAL
+) STRICT;
+CREATE INDEX deployments_by_state ON deployments (state, position);
+CREATE TABLE signals (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    deployment TEXT NOT NULL,
+    transport TEXT NOT NULL,
+    state TEXT NOT NULL,
+    target TEXT,
+    body BLOB,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    next_at REAL NOT NULL,
+    last_error TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX signals_by_state ON signals (state, next_at);
+CREATE TABLE steps (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    deployment TEXT NOT NULL,
+    container TEXT NOT NULL,
+    step TEXT NOT NULL,
+    started_at REAL NOT NULL,
+    ended_at REAL,
+    ok INTEGER,
+    detail TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX steps_by_deployment ON steps (deployment, container, step);
+CREATE TABLE sources (
+    name TEXT PRIMARY KEY,
+    ok INTEGER NOT NULL,
+    error TEXT NOT NULL,
+    polled_at REAL NOT NULL,
+    answered_at REAL
+) STRICT;
+"""
+
+
+class Database:
+    """One connection. Not for sharing between threads: each opens its own. All methods raise JournalError."""
+
+    def __init__(self, directory: Path) -> None:
+        path = directory / "journal.sqlite"
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _create_private(path)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            # What is dropped is overwritten: documents and targets hold secrets.
+            self._db.execute("PRAGMA secure_delete=ON")
+            self._prepare()
+        except (OSError, sqlite3.Error) as error:
+            raise errors.JournalError(f"cannot use the journal {path}: {error}", hint=_WAY_OUT) from error
+
+    def _prepare(self) -> None:
+        if self._version() == SCHEMA_VERSION:
+            return
+        with self.transaction():
+            version = self._version()
+            if version not in (0, SCHEMA_VERSION):
+                raise errors.JournalError(
+                    f"the journal has version {version}, this agent writes version {SCHEMA_VERSION}",
+                    hint="use the agent that wrote it, or move the journal away",
+                )
+            if version == 0:
+                for statement in _SCHEMA.split(";"):
+                    self._db.execute(statement)
+                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._db.close()
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """Everything in the block, or nothing of it."""
+        # IMMEDIATE: the write lock is taken first, so two connections wait for each other instead of failing.
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield self._db
+            except BaseException:
+                # SQLite has rolled back by itself when the disk is full.
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            raise errors.JournalError(f"cannot write the journal: {error}", hint="is the disk full?") from error
+
+    def read(self, query: str, *parameters: object) -> list[sqlite3.Row]:
+        """The rows of one query."""
+        try:
+            return self._db.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise errors.JournalError(f"cannot read the journal: {error}", hint=_WAY_OUT) from error
+
+    def forget(self) -> None:
+        """Empty the write-ahead log, so that what was dropped does not linger in it."""
+        self.read("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _create_private(path: Path) -> None:
+    """Create an empty file that only its owner may read; SQLite would take the umask's mode.
+
+    A file that exists is never opened here: closing it would drop the POSIX locks that other connections of this
+    process hold on it, and the next process to close the journal would delete the write-ahead log under them
+    (https://www.sqlite.org/howtocorrupt.html, section 2.2).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    os.chmod(path, 0o600)
