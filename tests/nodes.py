@@ -176,3 +176,11 @@ def cfn_section(url: str) -> dict[str, str]:
 def quoted(document: object) -> str:
     """A JSON document as one word for a hook's shell."""
     return shlex.quote(json.dumps(document))
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process runs; one that has ended and waits to be reaped does not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

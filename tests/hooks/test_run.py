@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+import nodes
 from overcloud_agent import model, run
 
 PLENTY = 1 << 20
@@ -38,14 +39,7 @@ def test_past_the_deadline_the_whole_group_is_ended(tmp_path: Path) -> None:
     assert done.timed_out
     assert done.stdout == b"before\n"
     assert time.monotonic() - begun < run.TERM_GRACE + 5
-    assert not is_running(int((tmp_path / "child").read_text()))
-
-
-def is_running(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
+    assert not nodes.is_running(int((tmp_path / "child").read_text()))
 
 
 def test_a_background_child_that_holds_the_output_holds_nobody_up(tmp_path: Path) -> None:
@@ -55,7 +49,7 @@ def test_a_background_child_that_holds_the_output_holds_nobody_up(tmp_path: Path
     assert done.stdout == b"answer\n"
     assert time.monotonic() - begun < run.PIPE_GRACE + 5
     child = int((tmp_path / "child").read_text())
-    assert is_running(child), "a service that a script starts may go on"
+    assert nodes.is_running(child), "a service that a script starts may go on"
     os.kill(child, 9)
 
 
@@ -78,7 +72,7 @@ def test_a_leftover_is_ended_with_its_group_and_nothing_else_is(tmp_path: Path) 
     begun: list[model.Process] = []
     with pytest.raises(ValueError, match="stop here"):
         run.hook(["/bin/sleep", "60"], b"", timeout=20, limit=PLENTY, began=lambda process: stop_at(begun, process))
-    assert not is_running(begun[0].pid), "whatever goes wrong, no hook is left behind"
+    assert not nodes.is_running(begun[0].pid), "whatever goes wrong, no hook is left behind"
     leader = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"], start_new_session=True)
     identity = model.Process(leader.pid, psutil.Process(leader.pid).create_time())
     assert not run.end_leftover(model.Process(leader.pid, identity.created - 100)), "an older process had this number"
