@@ -147,6 +147,34 @@ def test_a_hook_that_outlives_the_agent_is_ended_before_it_is_answered(
     assert not nodes.is_running(hook)
 
 
+@pytest.mark.parametrize("point", ["upgrade.stopped", "upgrade.old-renamed", "upgrade.swapped", "upgrade.started"])
+@pytest.mark.parametrize("missing", ["registry", "podman"])
+def test_a_half_done_upgrade_that_cannot_go_on_goes_back(
+    container_node: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBox, point: str, missing: str
+) -> None:
+    """After the crash the registry is down, or Podman comes up later than the agent: the service must not stay down."""
+    old = first_upgrade(container_node, heat, podman)
+    heat.serve(upgrade(heat, podman, "one", "1"), upgrade(heat, podman, "two", "2"))
+    container_node.start(env={failpoints.VARIABLE: point})
+    assert container_node.wait() == -signal.SIGKILL
+    podman.registry_stop() if missing == "registry" else podman.service_stop()
+    try:
+        container_node.start()
+        if missing == "podman":
+            container_node.await_log("trying again")
+        else:
+            heat.signal("two", within=60)
+    finally:
+        podman.registry_start()
+        podman.service_start()
+    body = heat.signal("two", within=60)
+    assert body["deploy_status_code"] == 3, body
+    assert "the old container is back and running" in body["deploy_stderr"]
+    assert ("cannot pull" if missing == "registry" else "Podman does not answer") in body["deploy_stderr"]
+    assert containers(podman) == ["web 1 Up"]
+    assert podman.podman("inspect", "web", "--format", "{{.Id}}").strip() == old
+
+
 def test_podman_that_goes_away_in_the_middle_costs_no_service(
     container_node: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBox
 ) -> None:

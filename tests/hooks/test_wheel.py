@@ -61,8 +61,10 @@ def test_the_descriptions_are_shipped(installed: Path) -> None:
 def test_the_resident_agent_has_all_that_it_needs(installed: Path, tmp_path: Path) -> None:
     config = tmp_path / "agent.conf"
     sources = tmp_path / "occ.conf"
-    sources.write_text("[DEFAULT]\ncollectors = cfn\n")
+    metadata = tmp_path / "metadata.json"
+    metadata.write_text('{"deployments": []}')
+    sources.write_text(f"[DEFAULT]\ncollectors = heat_local\n[heat_local]\npath = {metadata}\n")
     config.write_text(f"[DEFAULT]\nstate_dir = {tmp_path}/state\nos_collect_config_file = {sources}\n")
     run(str(installed / "overcloud-agent"), "--config-file", str(config), "apply")
     facts = json.loads(run(str(installed / "overcloud-agent"), "--config-file", str(config), "status", "--json"))
-    assert facts["deployments"] == []
+    assert [(source["name"], source["ok"]) for source in facts["sources"]] == [("heat_local", True)]

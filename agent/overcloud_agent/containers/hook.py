@@ -37,15 +37,49 @@ def upgrade_containers(
         return model.succeeded(f"{deployment.action}: the containers stay as they are", outputs={"changed": False})
     containers = spec.parse(deployment.config)
     podman = engine.Engine(config.podman_url)
+    alive = _Alive(stopping, deadline)
     try:
-        podman.ping()
-        check = _Alive(stopping, deadline)
-        targets = [_target(podman, name, container, deployment.id, check) for name, container in containers.items()]
+        targets = _prepare(podman, containers, deployment.id, alive)
         failpoints.reach("upgrade.pulled")
-        outcomes = _upgrade_in_order(podman, targets, record, check)
+        outcomes = _upgrade_in_order(podman, targets, record, alive)
+    except (errors.EngineError, errors.BadInput) as error:
+        # Nothing has moved in this run, but an earlier one may have died with a service stopped.
+        outcomes = _restore_begun(podman, containers, deployment.id, record, stopping, error)
+        if not outcomes:
+            raise
+        targets = []
     finally:
         podman.close()
     return _report(outcomes, targets, spec.notes(containers))
+
+
+def _prepare(
+    podman: engine.Engine, containers: dict[str, spec.Container], deployment: str, alive: _Alive
+) -> list[upgrade.Target]:
+    podman.ping()
+    return [_target(podman, name, container, deployment, alive) for name, container in containers.items()]
+
+
+def _restore_begun(
+    podman: engine.Engine,
+    containers: dict[str, spec.Container],
+    deployment: str,
+    record: steps.Steps,
+    stopping: Callable[[], bool],
+    error: errors.AgentError,
+) -> list[upgrade.Outcome]:
+    """Go back from what an earlier process of this deployment began, because `error` keeps this one from going on."""
+    outcomes = []
+    for name, container in containers.items():
+        # A Podman that is away is only waited for where it is known that something had begun.
+        if record.begun(name, plan.Step.CREATE.value) is None and isinstance(error, errors.EngineAway):
+            continue
+        wanted = plan.Wanted(fingerprint="", deployment=deployment)
+        target = upgrade.Target(name=name, container=container, wanted=wanted, digest="", body={})
+        outcome = upgrade.Upgrader(podman, target, record, stopping).restore(str(error))
+        if outcome:
+            outcomes.append(outcome)
+    return outcomes
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,12 +11,14 @@ import json
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from overcloud_agent import errors, failpoints
 from overcloud_agent.containers import engine, gates, plan, spec, steps
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 LOG_LINES = 50
 
@@ -124,6 +126,23 @@ class Upgrader:
         log.error("%s: %s", self._target.name, reason)
         return self._after_gate(reason) if self._gated else self._back(reason)
 
+    def restore(self, reason: str) -> Outcome | None:
+        """Go back from an upgrade that this deployment began and cannot go on with; None when there is none.
+
+        What the successor would be need not be known: the containers that this deployment made say it.
+        """
+        deployment = self._target.wanted.deployment
+        facts = self._patiently(reason, self._facts)
+        made = next(
+            (one for one in (facts.failed, facts.next, facts.current) if one and one.deployment == deployment), None
+        )
+        if not made or (made is facts.current and not facts.old):
+            return None
+        wanted = dataclasses.replace(self._target.wanted, fingerprint=made.fingerprint)
+        self._target = dataclasses.replace(self._target, wanted=wanted, digest=made.digest)
+        self._note_predecessor(facts)
+        return self._back(reason)
+
     def _recall(self) -> None:
         """Take up what an earlier process of this deployment knew and Podman does not."""
         self._gated = self._record.done(self._target.name, plan.Step.GATE.value) is not None
@@ -173,23 +192,26 @@ class Upgrader:
         # The reason is written down first: a process that resumes the way back would not know it.
         reason = self._record.begun(self._target.name, _WAY_BACK) or reason
         self._record.end(self._record.begin(self._target.name, _WAY_BACK, reason))
+        try:
+            return self._patiently(reason, lambda: self._way_back(reason))
+        except errors.EngineError as error:
+            stranded = f"{reason}; and the way back failed, too, so look at the node: {error}"
+            return self._outcome("failed", error=stranded)
+
+    def _patiently(self, reason: str, action: Callable[[], _T]) -> _T:
+        """Do `action`, again and again while Podman is away. Raises EngineError when it stays away or refuses."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                return self._way_back(reason)
+                return action()
             except errors.EngineAway as error:
                 if self._stopping():
                     raise errors.Interrupted("asked to stop while Podman was away") from None
                 if time.monotonic() > deadline:
-                    return self._stranded(reason, error)
-                log.error("%s: %s; trying again", self._target.name, error)
+                    raise
+                log.error("%s: %s; trying again, because: %s", self._target.name, error, reason)
                 # There is no event to wait for: what would tell of Podman is what is away.
                 time.sleep(_PAUSE)
-            except errors.EngineError as error:
-                return self._stranded(reason, error)
-
-    def _stranded(self, reason: str, error: errors.EngineError) -> Outcome:
-        return self._outcome("failed", error=f"{reason}; and the way back failed, too, so look at the node: {error}")
 
     def _way_back(self, reason: str) -> Outcome:
         logs = self._failed_logs()
