@@ -44,6 +44,7 @@ setuptools.setup(
             "pytest-timeout>=2.3",
             "python-heatclient>=4",
             "ruff==0.17.6",
+            "types-psutil",
             "types-PyYAML",
             "types-requests",
         ]
