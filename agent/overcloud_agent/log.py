@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import time
+import traceback
 
 _PRIORITIES = ((logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6), (logging.DEBUG, 7))
 
@@ -18,7 +19,9 @@ class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         message = record.getMessage()
         if record.exc_info:
-            message += "\n" + self.formatException(record.exc_info)
+            # Where it happened and what kind it is; the exception's own text may quote an input.
+            kind, _, where = record.exc_info
+            message += f"\n{''.join(traceback.format_tb(where))}{kind.__name__ if kind else ''}"
         if not self._journald:
             clock = time.strftime("%H:%M:%S", time.localtime(record.created))
             return f"{clock} {record.levelname.lower():7} {message}"

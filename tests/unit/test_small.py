@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import socket
 from pathlib import Path
 
@@ -11,8 +12,20 @@ import pytest
 from click import testing
 
 import places
-from overcloud_agent import cli, collect, errors, failpoints, identifiers, notify, redact, settings
+from overcloud_agent import cli, collect, errors, failpoints, identifiers, log, notify, redact, settings
 from overcloud_agent.signals import outbox, verdict
+
+
+def test_a_traceback_in_the_log_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
+    log.setup()
+    try:
+        raise ValueError("canary" + "-password")
+    except ValueError:
+        logging.getLogger("overcloud_agent.test").exception("a mistake in overcloud-agent")
+    written = capsys.readouterr().err
+    assert "test_small.py" in written
+    assert written.endswith("ValueError\n")
+    assert "canary-password" not in written
 
 
 def test_identifiers_are_of_the_content() -> None:
