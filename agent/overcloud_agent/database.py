@@ -10,7 +10,7 @@ from pathlib import Path
 
 from overcloud_agent import errors
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _WAY_OUT = "make room or mend the permissions; if it is damaged, move it away and start the agent again"
 
@@ -30,7 +30,10 @@ CREATE TABLE deployments (
     received_at REAL NOT NULL,
     started_at REAL,
     finished_at REAL,
-    signalled_at REAL
+    signalled_at REAL,
+    lineage TEXT NOT NULL DEFAULT '',
+    created TEXT NOT NULL DEFAULT '',
+    filed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX deployments_by_state ON deployments (state, position);
 CREATE TABLE signals (
@@ -42,9 +45,10 @@ CREATE TABLE signals (
     body BLOB,
     attempts INTEGER NOT NULL DEFAULT 0,
     next_at REAL NOT NULL,
-    last_error TEXT NOT NULL DEFAULT ''
+    last_error TEXT NOT NULL DEFAULT '',
+    endpoint TEXT NOT NULL DEFAULT ''
 ) STRICT;
-CREATE INDEX signals_by_state ON signals (state, next_at);
+CREATE INDEX signals_by_endpoint ON signals (state, endpoint, next_at);
 CREATE TABLE steps (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     deployment TEXT NOT NULL,
@@ -64,6 +68,18 @@ CREATE TABLE sources (
     answered_at REAL
 ) STRICT;
 """
+
+# What makes a journal of a version one of the next. A new journal is made by _SCHEMA at once.
+_MIGRATIONS = {
+    1: """
+ALTER TABLE deployments ADD COLUMN lineage TEXT NOT NULL DEFAULT '';
+ALTER TABLE deployments ADD COLUMN created TEXT NOT NULL DEFAULT '';
+ALTER TABLE deployments ADD COLUMN filed INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE signals ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+DROP INDEX signals_by_state;
+CREATE INDEX signals_by_endpoint ON signals (state, endpoint, next_at)
+""",
+}
 
 
 class Database:
@@ -87,17 +103,18 @@ class Database:
     def _prepare(self) -> None:
         if self._version() == SCHEMA_VERSION:
             return
+        # One transaction: a process that dies here leaves the journal as it was.
         with self.transaction():
             version = self._version()
-            if version not in (0, SCHEMA_VERSION):
+            if version > SCHEMA_VERSION:
                 raise errors.JournalError(
                     f"the journal has version {version}, this agent writes version {SCHEMA_VERSION}",
                     hint="use the agent that wrote it, or move the journal away",
                 )
-            if version == 0:
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-                self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            scripts = [_MIGRATIONS[number] for number in range(version, SCHEMA_VERSION)] if version else [_SCHEMA]
+            for statement in ";".join(scripts).split(";"):
+                self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
     def _version(self) -> int:
         return int(self._db.execute("PRAGMA user_version").fetchone()[0])

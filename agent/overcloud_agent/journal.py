@@ -6,7 +6,9 @@ States of a deployment (docs/states.md has the picture, and a test compares the 
     running     its hook runs, or ran when the process died
     finished    it has a result, which is not with Heat yet
     signalled   Heat has the result, or did not want one
-    refused     Heat refused the result for good (the stack is gone, the URL is not valid any more)
+    refused     Heat refused the result for good (the stack is gone)
+    expired     its pre-signed URL is no longer valid, and the node has no other way to tell Heat
+    withdrawn   Heat asked for something later of the same resource before it had the result, which would now be wrong
     superseded  it left the metadata before it ran; when it comes back, it is received again
 
 The database is in WAL mode with synchronous=FULL, so a transition that returned survives a power cut. Each
@@ -22,19 +24,27 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from overcloud_agent import database, errors, failpoints, model
 
 TRANSITIONS: dict[str, tuple[str, ...]] = {
     "received": ("running", "superseded"),
     "running": ("received", "finished"),
-    "finished": ("signalled", "refused"),
+    "finished": ("signalled", "refused", "expired", "withdrawn"),
     "signalled": (),
     "refused": (),
+    "expired": (),
+    "withdrawn": (),
     "superseded": ("received",),
 }
 
 # Seconds. A signal that is due later than any pause reaches was written under a clock that has been set back since.
 _CLOCK_WAS_WRONG = 3600.0
+
+
+# What becomes of a deployment with the last of its signals: by the worst of them.
+_FINAL = {"refused": "refused", "expired": "expired", "withdrawn": "withdrawn", "delivered": "signalled"}
 
 
 class Journal:
@@ -172,12 +182,13 @@ class Journal:
         self._move(db, deployment, "finished", reason=reason, ok=int(result.ok), finished_at=now, pid=None)
         for target in targets:
             db.execute(
-                "INSERT INTO signals (deployment, transport, state, target, body, next_at)"
-                " VALUES (?, ?, 'pending', ?, ?, ?)",
+                "INSERT INTO signals (deployment, transport, state, endpoint, target, body, next_at)"
+                " VALUES (?, ?, 'pending', ?, ?, ?, ?)",
                 (
                     deployment,
                     model.plain(target.transport),
-                    json.dumps(_as_dict(target)),
+                    model.plain(target.endpoint),
+                    msgspec.json.encode(target).decode(),
                     json.dumps(result.body).encode(),
                     now,
                 ),
@@ -217,11 +228,12 @@ class Journal:
             )
 
     def settle_signal(self, seq: int, state: str, error: str = "") -> None:
-        """Record that a signal is `delivered` or `refused`; the deployment follows when it was the last one.
+        """Record that a signal is `delivered`, `refused`, `expired` or `withdrawn`; with its last one, the deployment
+        follows.
 
         Its target and body are dropped here: a pre-signed URL is a credential, outputs may hold some.
         """
-        assert state in ("delivered", "refused")
+        assert state in _FINAL
         with self._store.transaction() as db:
             db.execute(
                 "UPDATE signals SET state = ?, attempts = attempts + 1, last_error = ?, target = NULL, body = NULL"
@@ -232,7 +244,7 @@ class Journal:
             states = db.execute("SELECT state FROM signals WHERE deployment = ?", (row["deployment"],))
             left = {entry["state"] for entry in states}
             if "pending" not in left:
-                final = "refused" if "refused" in left else "signalled"
+                final = next(_FINAL[state] for state in _FINAL if state in left)
                 self._move(db, row["deployment"], final, document=None, signalled_at=self._clock())
         # What was dropped must not linger in the write-ahead log either.
         self._store.forget()
@@ -288,7 +300,3 @@ class Journal:
             "sources": "name, ok, error, polled_at, answered_at FROM sources ORDER BY name",
         }[table]
         return [dict(row) for row in self._store.read(f"SELECT {columns}")]
-
-
-def _as_dict(target: model.Target) -> dict[str, str]:
-    return {"transport": target.transport, "url": target.url, "verb": target.verb}

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from overcloud_agent import errors, identifiers
+from overcloud_agent import errors, identifiers, redact
 
 # Heat's ids are UUIDs; operators and tests use other words. A path separator or a leading dot never gets in, because
 # the hooks' own contract makes file names of ids.
@@ -80,12 +80,26 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One line for people: why it failed; empty when it did not."""
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a result goes. `url` is secret: it is pre-signed."""
+class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a result goes: what of Heat's deploy_* inputs says so. `url` (pre-signed) and `password` are secret."""
 
     transport: str
     url: str = ""
     verb: str = "POST"
+    stack_id: str = ""
+    """`name/uuid`, each part quoted as in a URL."""
+    resource_name: str = ""
+    auth_url: str = ""
+    user_id: str = ""
+    password: str = ""
+    project_id: str = ""
+    region_name: str = ""
+    queue_id: str = ""
+
+    @property
+    def endpoint(self) -> str:
+        """Scheme, host and port of who is asked first; the same for all targets that share the fate of a server."""
+        return redact.endpoint(self.auth_url or self.url)
 
 
 class Process(msgspec.Struct, frozen=True):
@@ -161,19 +175,55 @@ def plain(text: str) -> str:
 def target_of(document: object) -> Target | None:
     """Where the result of an entry goes, taken from whatever of it can be read; None when nowhere.
 
-    Tolerant on purpose: an entry that makes no sense must be answered all the same.
+    Tolerant on purpose: an entry that makes no sense must be answered all the same. An entry that does not name its
+    transport is taken as heat-config-notify takes it: by the inputs that are there.
     """
-    inputs = document.get("inputs") if isinstance(document, dict) else None
-    values: dict[str, str] = {}
-    for entry in inputs if isinstance(inputs, list) else ():
-        if isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get("value"), str):
-            values[entry["name"]] = entry["value"]
-    url = values.get("deploy_signal_id", "")
-    verb = "PUT" if values.get("deploy_signal_verb") == "PUT" else "POST"
-    transport = values.get("deploy_signal_transport") or ("CFN_SIGNAL" if url else "NO_SIGNAL")
+    values = _texts(document)
+    transport = values.get("deploy_signal_transport") or _transport_by_inputs(values)
     if transport == "NO_SIGNAL":
         return None
-    return Target(transport=transport, url=url, verb=verb)
+    presigned = transport not in ("HEAT_SIGNAL", "ZAQAR_SIGNAL")
+    return Target(
+        transport=transport,
+        url=values.get("deploy_signal_id", "") if presigned else "",
+        verb="PUT" if values.get("deploy_signal_verb") == "PUT" else "POST",
+        stack_id=values.get("deploy_stack_id", ""),
+        resource_name=values.get("deploy_resource_name", ""),
+        queue_id=values.get("deploy_queue_id", ""),
+        **{
+            key: "" if presigned else values.get(f"deploy_{key}", "")
+            for key in ("auth_url", "user_id", "password", "project_id", "region_name")
+        },
+    )
+
+
+def _transport_by_inputs(values: dict[str, str]) -> str:
+    if values.get("deploy_signal_id"):
+        return "CFN_SIGNAL"
+    if values.get("deploy_queue_id"):
+        return "ZAQAR_SIGNAL"
+    return "HEAT_SIGNAL" if values.get("deploy_auth_url") else "NO_SIGNAL"
+
+
+def _texts(document: object) -> dict[str, str]:
+    """The inputs of an entry that are text, by name."""
+    inputs = document.get("inputs") if isinstance(document, dict) else None
+    return {
+        entry["name"]: entry["value"]
+        for entry in (inputs if isinstance(inputs, list) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("name"), str) and isinstance(entry.get("value"), str)
+    }
+
+
+def lineage(document: object) -> str:
+    """What all the entries have in common that Heat makes, one after the other, for one SoftwareDeployment.
+
+    A derived config is made anew for every action, with a new id; the stack and the resource stay. Empty when the
+    entry does not say.
+    """
+    values = _texts(document)
+    stack, resource = values.get("deploy_stack_id", ""), values.get("deploy_resource_name", "")
+    return plain(f"{stack}/{resource}") if stack and resource else ""
 
 
 def hook_document(document: dict[str, Any]) -> dict[str, Any]:

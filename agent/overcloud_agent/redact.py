@@ -18,6 +18,10 @@ def text(value: object) -> str:
 
 
 def endpoint(url: str) -> str:
-    """Scheme, host and port of `url`, which is what a person needs to find a dead endpoint."""
-    parts = parse.urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
+    """Scheme, host and port of `url`, which is what a person needs to find a dead endpoint; empty if it has none."""
+    try:
+        parts = parse.urlsplit(url)
+        port = f":{parts.port}" if parts.port else ""
+    except ValueError:
+        return ""
+    return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""

@@ -46,13 +46,13 @@ def bring_to(book: journal.Journal, key: str, wanted: str) -> None:
     book.receive("cfn", documents(key))
     if wanted == "superseded":
         book.receive("cfn", {})
-    if wanted in ("running", "finished", "signalled", "refused"):
+    settled = {"signalled": "delivered", "refused": "refused", "expired": "expired", "withdrawn": "withdrawn"}
+    if wanted in ("running", "finished", *settled):
         book.start(key)
-    if wanted in ("finished", "signalled", "refused"):
+    if wanted in ("finished", *settled):
         book.finish(key, model.succeeded(""), [TARGET])
-    if wanted in ("signalled", "refused"):
-        seq = book.due_signals()[0]["seq"]
-        book.settle_signal(seq, "delivered" if wanted == "signalled" else "refused")
+    if wanted in settled:
+        book.settle_signal(book.due_signals()[0]["seq"], settled[wanted])
     assert state(book, key) == wanted
 
 

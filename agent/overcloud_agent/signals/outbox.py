@@ -6,7 +6,6 @@ so a restart or a reboot loses nothing.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import sqlite3
@@ -14,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+import msgspec
 
 from overcloud_agent import errors, failpoints, journal, model
 from overcloud_agent.signals import presigned, verdict
@@ -117,7 +118,7 @@ class Outbox:
 
     def _attempt(self, row: sqlite3.Row, session: presigned.Session) -> verdict.Verdict:
         """Try once to deliver one row of the journal's signals."""
-        target = model.Target(**json.loads(row["target"]))
+        target = msgspec.json.decode(row["target"], type=model.Target)
         if target.transport not in _PRESIGNED:
             lacking = f"this version cannot signal by {target.transport}"
             return verdict.refused(f"{lacking}; use CFN_SIGNAL or TEMP_URL_SIGNAL")
