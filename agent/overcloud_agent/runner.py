@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from overcloud_agent import errors, failpoints, model, run, settings
+from overcloud_agent import deadlines, errors, failpoints, model, run, settings
 
 log = logging.getLogger(__name__)
 
@@ -88,21 +88,7 @@ def _installed(directories: tuple[Path, ...]) -> set[str]:
 
 def timeout(deployment: model.Deployment, config: settings.Settings) -> float:
     """Seconds that this deployment may take: its option `timeout`, else the agent's default. Raises BadInput."""
-    value: Any = (deployment.options or {}).get("timeout")
-    if value is None or value == "":
-        return config.hook_timeout
-    try:
-        seconds = float(value)
-    except (TypeError, ValueError):
-        seconds = 0
-    # Written so that "not a number" fails it as well.
-    if not 0 < seconds <= settings.MOST_SECONDS:
-        raise errors.BadInput(
-            f"{value!r} is not a timeout",
-            path="$.options.timeout",
-            hint=f"seconds, {settings.MOST_SECONDS:.0f} at most",
-        )
-    return seconds
+    return deadlines.timeout(deployment, config.hook_timeout)
 
 
 def _run_hook(
@@ -119,8 +105,7 @@ def _run_hook(
     stdout = completed.stdout.decode(errors="replace")
     stderr = completed.stderr.decode(errors="replace")
     if completed.timed_out:
-        reason = f"the hook was ended: it ran longer than its deadline of {deadline:g} seconds"
-        return model.failed(reason, status=124, stdout=stdout, stderr=stderr)
+        return deadlines.overdue("hook", deadline, stdout=stdout, stderr=stderr)
     if completed.output_held:
         log.warning("%s left a background child that holds its output; the child goes on without it", hook.name)
     return model.interpret(completed.returncode, stdout, stderr)

@@ -14,16 +14,13 @@ from types import ModuleType
 
 from oslo_config import cfg
 
-from overcloud_agent import errors
+from overcloud_agent import deadlines, errors
 
 CONFIG_FILE = Path("/etc/overcloud-agent.conf")
 CONFIG_DIR = Path("/etc/overcloud-agent.conf.d")
 # Seconds. An interval of 0 would keep a core and Heat busy for nothing.
 SHORTEST_PAUSE = 0.1
 CONFIG_VARIABLE = "OVERCLOUD_AGENT_CONFIG"
-
-# A month: longer than any deployment, and short enough for every clock that has to count it.
-MOST_SECONDS = 31 * 86400.0
 
 OPTIONS = (
     cfg.StrOpt(
@@ -40,7 +37,7 @@ OPTIONS = (
         "hook_timeout",
         default=3600.0,
         min=1.0,
-        max=MOST_SECONDS,
+        max=deadlines.MOST_SECONDS,
         help="Seconds that a deployment may take. The option `timeout` of a software config overrides it.",
     ),
     cfg.IntOpt(

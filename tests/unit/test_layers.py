@@ -10,6 +10,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "agent" / "overcloud_agent"
 
 PURE = [
+    "deadlines.py",
     "identifiers.py",
     "model.py",
     "redact.py",
