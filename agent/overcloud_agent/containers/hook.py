@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from overcloud_agent import errors, failpoints, identifiers, log, model, settings
+from overcloud_agent import errors, failpoints, hook_io, identifiers, model, settings
 from overcloud_agent.containers import engine, plan, podman_spec, spec, steps, upgrade
 
 # docker-cmd and paunch do nothing either when Heat deletes, suspends or resumes: the containers stay as they are.
@@ -215,23 +213,7 @@ def describe() -> dict[str, Any]:
 
 
 def main() -> int:
-    """The executable: a deployment as JSON on stdin, the result as JSON on stdout, the story on stderr.
-
-    Ends with 0 whenever it printed a result, as heat-config hooks do: whether the deployment failed is in
-    deploy_status_code.
-    """
-    log.setup()
-    try:
-        deployment = model.parse_deployment(_read(sys.stdin.buffer.read()))
-        result = upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)
-    except errors.AgentError as error:
-        result = model.failed_by(error)
-    sys.stdout.write(json.dumps(result.body) + "\n")
-    return 0
-
-
-def _read(stdin: bytes) -> object:
-    try:
-        return json.loads(stdin)
-    except ValueError as error:
-        raise errors.BadInput(f"stdin is not JSON: {error}", hint="expected one deployment as an object") from None
+    """The executable; see hook_io."""
+    return hook_io.answer(
+        lambda deployment: upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)
+    )
