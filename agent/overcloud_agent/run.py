@@ -9,7 +9,8 @@ import selectors
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import IO
 
 import psutil
@@ -21,9 +22,19 @@ PIPE_GRACE = 1.0
 # How long a process group that ran past its deadline has between SIGTERM and SIGKILL.
 TERM_GRACE = 5.0
 
+# A line that is longer than this (bytes) is not handed on while a process runs; its output has it all the same.
+LINE_LIMIT = 65536
+
 _CHUNK = 65536
 # What systemd tells the agent about itself is not for hooks: a hook must not notify in the agent's name.
-_OWN_VARIABLES = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+_OWN_VARIABLES = (
+    b"NOTIFY_SOCKET",
+    b"WATCHDOG_USEC",
+    b"WATCHDOG_PID",
+    b"LISTEN_PID",
+    b"LISTEN_FDS",
+    b"LISTEN_FDNAMES",
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +76,35 @@ class _Bounded:
         return bytes(self._head) + cut + bytes(self._tail)
 
 
+class _Lines:
+    """Hands the lines of a stream of bytes on as they come, without their ends."""
+
+    def __init__(self, live: Callable[[bytes], None]) -> None:
+        self._live = live
+        self._rest = bytearray()
+        self._dropped = 0
+
+    def add(self, data: bytes) -> None:
+        self._rest += data
+        *lines, self._rest = self._rest.split(b"\n")
+        for line in lines:
+            self._hand_on(line)
+        if len(self._rest) > LINE_LIMIT:
+            self._dropped += len(self._rest)
+            self._rest.clear()
+
+    def end(self) -> None:
+        if self._rest or self._dropped:
+            self._hand_on(self._rest)
+            self._rest.clear()
+
+    def _hand_on(self, line: bytearray) -> None:
+        length = self._dropped + len(line)
+        self._dropped = 0
+        # Not its beginning either: a secret that is cut in two is not found by whoever looks for it.
+        self._live(bytes(line) if length <= LINE_LIMIT else f"[a line of {length} bytes is not shown]".encode())
+
+
 def hook(
     argv: Sequence[str],
     stdin: bytes,
@@ -72,28 +112,34 @@ def hook(
     timeout: float,
     limit: int,
     began: Callable[[model.Process], None] = lambda _: None,
+    cwd: Path | None = None,
+    variables: Mapping[bytes, bytes] | None = None,
+    live: Callable[[bytes], None] | None = None,
 ) -> Completed:
     """Run `argv`, feed it `stdin`, and return how it ended.
 
-    `timeout` is in seconds, `limit` in bytes for each of stdout and stderr; `began` is told the process. Past the
+    `timeout` is in seconds, `limit` in bytes for each of stdout and stderr; `began` is told the process. `variables`
+    come on top of our own environment; `live` is told each line of stdout and stderr while the process runs. Past the
     deadline the whole process group is ended, and so it is when anything goes wrong here. Raises OSError when the
     program cannot be started.
     """
+    environment = {key: value for key, value in os.environb.items() if key not in _OWN_VARIABLES}
     process = subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        env={k: v for k, v in os.environ.items() if k not in _OWN_VARIABLES},
+        cwd=cwd,
+        env={**environment, **(variables or {})},
         start_new_session=True,
         bufsize=0,
     )
     try:
-        with _Conversation(process, stdin, limit) as conversation:
+        with _Conversation(process, stdin, limit, live) as conversation:
             began(model.Process(process.pid, psutil.Process(process.pid).create_time()))
             return _converse(process, conversation, timeout)
     except BaseException:
-        _signal_group(process.pid, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
         process.wait()
         raise
 
@@ -101,12 +147,13 @@ def hook(
 def _converse(process: subprocess.Popen[bytes], conversation: _Conversation, timeout: float) -> Completed:
     timed_out = not conversation.until_exit(time.monotonic() + timeout)
     if timed_out:
-        _signal_group(process.pid, signal.SIGTERM)
+        signal_group(process.pid, signal.SIGTERM)
         # The pipes are served meanwhile: a hook that tells what it was doing must be able to.
         conversation.until_exit(time.monotonic() + TERM_GRACE)
-        _signal_group(process.pid, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
         conversation.until_exit(time.monotonic() + TERM_GRACE)
     held = not conversation.until_closed(time.monotonic() + PIPE_GRACE)
+    conversation.end_lines()
     return Completed(
         returncode=process.wait(),
         stdout=conversation.stdout.value(),
@@ -128,17 +175,18 @@ def end_leftover(process: model.Process) -> bool:
         return False
     pidfd = os.pidfd_open(process.pid)
     try:
-        _signal_group(process.pid, signal.SIGTERM)
+        signal_group(process.pid, signal.SIGTERM)
         with selectors.DefaultSelector() as selector:
             selector.register(pidfd, selectors.EVENT_READ)
             selector.select(TERM_GRACE)
-        _signal_group(process.pid, signal.SIGKILL)
+        signal_group(process.pid, signal.SIGKILL)
     finally:
         os.close(pidfd)
     return True
 
 
-def _signal_group(leader: int, number: int) -> None:
+def signal_group(leader: int, number: int) -> None:
+    """Send a signal to every process of the group of a hook that `hook` started, if there is one left."""
     # The group's id is the leader's pid (start_new_session).
     with contextlib.suppress(ProcessLookupError):
         os.killpg(leader, number)
@@ -147,13 +195,16 @@ def _signal_group(leader: int, number: int) -> None:
 class _Conversation:
     """The three pipes and the end of one process, waited for together."""
 
-    def __init__(self, process: subprocess.Popen[bytes], stdin: bytes, limit: int) -> None:
+    def __init__(
+        self, process: subprocess.Popen[bytes], stdin: bytes, limit: int, live: Callable[[bytes], None] | None
+    ) -> None:
         assert process.stdin and process.stdout and process.stderr
         self._process = process
         self._pending = memoryview(stdin)
         self.stdout = _Bounded(limit)
         self.stderr = _Bounded(limit)
         self._sinks: dict[IO[bytes], _Bounded] = {process.stdout: self.stdout, process.stderr: self.stderr}
+        self._lines = {pipe: _Lines(live) for pipe in self._sinks} if live else {}
         self._pidfd = os.pidfd_open(process.pid)
         self._exited = False
         self._selector = selectors.DefaultSelector()
@@ -188,6 +239,11 @@ class _Conversation:
                 return False
         return True
 
+    def end_lines(self) -> None:
+        """Hand on what came without the end of a line."""
+        for lines in self._lines.values():
+            lines.end()
+
     def _serve(self, deadline: float) -> bool:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
@@ -218,6 +274,8 @@ class _Conversation:
         data = os.read(pipe.fileno(), _CHUNK)
         if data:
             self._sinks[pipe].add(data)
+            if pipe in self._lines:
+                self._lines[pipe].add(data)
         else:
             self._selector.unregister(pipe)
             pipe.close()
