@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterable, Iterator
 from urllib import parse
+
+# Shorter than this, or one of these words, a value says nothing, and would be found in half of all lines.
+SHORTEST_SECRET = 4
+_PLAIN_WORDS = frozenset({"true", "false", "none", "null"})
+# Where a shell, a log or a tool cuts a value in parts: line ends, quotes under `set -x`, the query of a URL.
+_PARTS = re.compile(r"[\r\n'?]+")
 
 _QUERY = re.compile(r"\?[^\s'\"<>)]+")
 
@@ -25,3 +33,49 @@ def endpoint(url: str) -> str:
     except ValueError:
         return ""
     return f"{parts.scheme}://{parts.hostname}{port}" if parts.hostname else ""
+
+
+def secrets(values: Iterable[object]) -> tuple[str, ...]:
+    """Every text by which a log line could give one of `values` (any JSON) away: see `mask`.
+
+    Text in objects and lists counts, numbers do not. Each comes whole, in parts, and as JSON would write it.
+    """
+    found = {form for value in values for leaf in _texts(value) for form in _forms(leaf)}
+    return tuple(sorted(form for form in found if len(form) >= SHORTEST_SECRET and form.lower() not in _PLAIN_WORDS))
+
+
+def _texts(value: object) -> Iterator[str]:
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, str):
+            # A log line was decoded from bytes, so what is no Unicode looks there as it does here.
+            yield value.encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+        elif isinstance(value, list):
+            stack += value
+        elif isinstance(value, dict):
+            stack += value.values()
+
+
+def _forms(text: str) -> Iterator[str]:
+    yield text
+    yield json.dumps(text)[1:-1]
+    yield from (part.strip() for part in _PARTS.split(text))
+
+
+def mask(line: str, hidden: Iterable[str]) -> str:
+    """`line` with `***` for everything in it that one of `hidden` covers."""
+    spans = sorted(span for secret in hidden if secret in line for span in _spans(line, secret))
+    kept, end = [], 0
+    for begin, until in spans:
+        if begin >= end:
+            kept.append(line[end:begin])
+        end = max(end, until)
+    return "***".join([*kept, line[end:]])
+
+
+def _spans(line: str, secret: str) -> Iterator[tuple[int, int]]:
+    begin = line.find(secret)
+    while begin >= 0:
+        yield begin, begin + len(secret)
+        begin = line.find(secret, begin + 1)
