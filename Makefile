@@ -38,6 +38,8 @@ integration: packages install ## Run the tests with real Podman and real Heat on
 describe: install ## Write the hooks' descriptions (JSON Schemas) from the code.
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import hook; \
 	    print(json.dumps(hook.describe(), indent=2))' > hooks/container-upgrade.json
+	@$(VENV)/bin/python -c 'import json; from overcloud_agent import scripts; \
+	    print(json.dumps(scripts.describe(), indent=2))' > hooks/script.json
 
 undercloud: ## Start a real Keystone and Heat on this machine, and print how to use them.
 	@$(PYTHON) -m undercloud up --dir $(UNDERCLOUD)

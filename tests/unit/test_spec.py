@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 import pytest
 
-from overcloud_agent import errors
+from overcloud_agent import errors, scripts
 from overcloud_agent.containers import hook, podman_spec, spec
 
-DESCRIPTION = Path(__file__).resolve().parents[2] / "hooks" / "container-upgrade.json"
+HOOKS = Path(__file__).resolve().parents[2] / "hooks"
 
 # CONTRACT: what paunch and tripleo_container_manage accept, with a value for each.
 EVERY_KEY: dict[str, Any] = {
@@ -228,6 +228,7 @@ def test_what_runs_is_the_identity() -> None:
     assert len({same, *different}) == 5
 
 
-def test_the_description_beside_the_hook_is_the_code_s() -> None:
-    described = json.dumps(hook.describe(), indent=2) + "\n"
-    assert DESCRIPTION.read_text() == described, "`make describe` writes it"
+@pytest.mark.parametrize(("name", "module"), [("container-upgrade", hook), ("script", scripts)])
+def test_the_description_beside_the_hook_is_the_code_s(name: str, module: Any) -> None:
+    described = json.dumps(module.describe(), indent=2) + "\n"
+    assert (HOOKS / f"{name}.json").read_text() == described, "`make describe` writes it"
