@@ -66,12 +66,14 @@ def _forms(text: str) -> Iterator[str]:
 def mask(line: str, hidden: Iterable[str]) -> str:
     """`line` with `***` for everything in it that one of `hidden` covers."""
     spans = sorted(span for secret in hidden if secret in line for span in _spans(line, secret))
-    kept, end = [], 0
+    pieces: list[str] = []
+    end = 0
     for begin, until in spans:
-        if begin >= end:
-            kept.append(line[end:begin])
+        # Two that touch become one: nobody needs to know how many there were.
+        if begin > end or not pieces:
+            pieces += [line[end:begin], "***"]
         end = max(end, until)
-    return "***".join([*kept, line[end:]])
+    return "".join([*pieces, line[end:]])
 
 
 def _spans(line: str, secret: str) -> Iterator[tuple[int, int]]:

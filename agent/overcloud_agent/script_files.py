@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -10,9 +11,7 @@ from pathlib import Path
 
 from overcloud_agent import errors
 
-
-class Unreadable(Exception):
-    """A file in the place of an output is none that can be read; its text says why."""
+_ODD = "is not a regular file"
 
 
 class Directory:
@@ -63,7 +62,7 @@ class Directory:
                     os.unlink(entry.name, dir_fd=self._fd)
 
     def read(self, name: bytes, most: int) -> str | None:
-        """The text of the file `name`, None when there is none. Raises Unreadable, also past `most` bytes."""
+        """The text of the file `name`, None when there is none. Raises AgentError, also past `most` bytes."""
         # Without O_NONBLOCK, opening a FIFO waits for its writer.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
@@ -71,20 +70,25 @@ class Directory:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise Unreadable("is not a regular file" if self._is_odd(name) else str(error.strerror)) from None
-        with open(descriptor, "rb") as file:
+            # A symbolic link is not followed, and a socket cannot be opened.
+            odd = error.errno in (errno.ELOOP, errno.ENXIO)
+            raise errors.AgentError(_ODD if odd else f"cannot be opened: {error.strerror}") from None
+        try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise Unreadable("is not a regular file")
-            content = file.read(most + 1)
+                raise errors.AgentError(_ODD)
+            content = _read(descriptor, most + 1)
+        except OSError as error:
+            raise errors.AgentError(f"cannot be read: {error.strerror}") from None
+        finally:
+            os.close(descriptor)
         if len(content) > most:
-            raise Unreadable(f"has more than {most} bytes, which is more than Heat takes")
+            raise errors.AgentError(f"has more than {most} bytes, which is more than Heat takes")
         return content.decode(errors="replace")
 
-    def _is_odd(self, name: bytes) -> bool:
-        try:
-            return not stat.S_ISREG(os.lstat(name, dir_fd=self._fd).st_mode)
-        except OSError:
-            return False
+
+def _read(descriptor: int, most: int) -> bytes:
+    with open(descriptor, "rb", closefd=False) as file:
+        return file.read(most)
 
 
 @contextlib.contextmanager

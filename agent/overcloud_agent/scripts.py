@@ -20,7 +20,7 @@ JOURNAL_VARIABLE = "HEAT_SCRIPT_JOURNAL"
 
 # Bytes of each of stdout and stderr that the executable keeps, as the agent does by default.
 _OUTPUT_LIMIT = 4 * 1024 * 1024
-# Characters of a line that reach the log.
+# Characters of a line that reach the log; escapes can make them more.
 _LINE_SHOWN = 2000
 # The kernel's limit for one string of an environment (execve(2), MAX_ARG_STRLEN).
 _LONGEST_VARIABLE = 32 * os.sysconf("SC_PAGESIZE")
@@ -168,9 +168,10 @@ def _output_names(deployment: model.Deployment) -> list[str]:
 def _shown(live: Callable[[str], None], hidden: tuple[str, ...]) -> Callable[[bytes], None]:
     def show(line: bytes) -> None:
         # Masked before it is cut or escaped: afterwards a value is not found any more.
-        text = model.plain(redact.mask(line.decode(errors="replace"), hidden).expandtabs().strip())
+        text = redact.mask(line.decode(errors="replace"), hidden).strip()
         if text:
-            live(text if len(text) <= _LINE_SHOWN else f"{text[:_LINE_SHOWN]} [...]")
+            more = " [...]" if len(text) > _LINE_SHOWN else ""
+            live(model.plain(text[:_LINE_SHOWN].expandtabs()) + more)
 
     return show
 
@@ -221,7 +222,7 @@ def _result(
     for name in names:
         try:
             value = directory.read(f"{key}.{name}".encode("utf-8", "surrogatepass"), model.MAX_BODY)
-        except script_files.Unreadable as error:
+        except errors.AgentError as error:
             faults.append(f"the file of the output {name!r} {error}")
         else:
             if value is not None:

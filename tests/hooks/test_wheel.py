@@ -54,8 +54,9 @@ def test_each_hook_starts(installed: Path) -> None:
 
 
 def test_the_descriptions_are_shipped(installed: Path) -> None:
-    shipped = installed.parent / "share" / "overcloud-agent" / "hooks" / "container-upgrade.json"
-    assert shipped.read_text() == (places.ROOT / "hooks" / "container-upgrade.json").read_text()
+    shipped = installed.parent / "share" / "overcloud-agent" / "hooks"
+    for path in (places.ROOT / "hooks").glob("*.json"):
+        assert (shipped / path.name).read_text() == path.read_text()
 
 
 def test_the_resident_agent_has_all_that_it_needs(installed: Path, tmp_path: Path) -> None:
