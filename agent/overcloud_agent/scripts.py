@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import logging
 import math
 import os
 import signal
@@ -13,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from overcloud_agent import deadlines, errors, failpoints, hook_io, journald, model, redact, run, script_files
+
+log = logging.getLogger(__name__)
 
 WORKING_VARIABLE = "HEAT_SCRIPT_WORKING"
 OUTPUTS_VARIABLE = "HEAT_SCRIPT_OUTPUTS"
@@ -215,6 +218,8 @@ def _result(
 ) -> model.Result:
     stdout = completed.stdout.decode(errors="replace")
     stderr = completed.stderr.decode(errors="replace")
+    if completed.output_held:
+        log.warning("the script %s left a background child that holds its output; the child goes on without it", key)
     if completed.timed_out:
         return deadlines.overdue("script", timeout, stdout=stdout, stderr=stderr)
     outputs: dict[str, Any] = {}

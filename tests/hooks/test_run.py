@@ -61,6 +61,36 @@ def test_output_is_bounded_and_the_cut_is_named() -> None:
     assert len(done.stdout) < 10_100
 
 
+def test_a_directory_and_variables_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEPT", "kept")
+    monkeypatch.setenv("CHANGED", "before")
+    argv = ["/bin/sh", "-c", 'echo "$PWD $KEPT $CHANGED"']
+    done = run.hook(argv, b"", timeout=20, limit=PLENTY, cwd=tmp_path, variables={b"CHANGED": b"\xff"})
+    assert done.stdout == f"{tmp_path} kept ".encode() + b"\xff\n"
+
+
+def test_lines_are_handed_on_while_the_hook_runs() -> None:
+    heard: list[bytes] = []
+    script = f"""
+    printf 'o'; sleep 0.1; printf 'ne\\n\\ntwo\\n'; echo story >&2
+    head -c {run.LINE_LIMIT} /dev/zero; echo; head -c {run.LINE_LIMIT + 1} /dev/zero; echo; printf end
+    """
+    done = run.hook(["/bin/sh", "-c", script], b"", timeout=20, limit=PLENTY, live=heard.append)
+    heard.remove(b"story")
+    too_long = f"[a line of {run.LINE_LIMIT + 1} bytes is not shown]".encode()
+    assert heard == [b"one", b"", b"two", bytes(run.LINE_LIMIT), too_long, b"end"]
+    assert len(done.stdout) > 2 * run.LINE_LIMIT
+
+
+def test_whoever_listens_and_fails_leaves_no_hook_behind(tmp_path: Path) -> None:
+    def listen(line: bytes) -> None:
+        raise ValueError(line.decode())
+
+    with pytest.raises(ValueError, match=r"^[0-9]+$") as stopped:
+        run.hook(["/bin/sh", "-c", "echo $$; sleep 60"], b"", timeout=20, limit=PLENTY, live=listen)
+    assert not nodes.is_running(int(str(stopped.value)))
+
+
 def test_signals_are_not_ignored_in_a_hook() -> None:
     program = "import signal; print([n for n in (1, 13, 15) if signal.getsignal(n) is signal.SIG_IGN])"
     done = run.hook([sys.executable, "-S", "-c", program], b"", timeout=20, limit=PLENTY)

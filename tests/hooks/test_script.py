@@ -292,6 +292,7 @@ def test_a_background_child_that_holds_the_output_holds_nobody_up(node: Node, tm
     said = node.run(sh(f"sleep 60 & echo $! > {tmp_path}/child", "echo done"))
     assert (said["deploy_stdout"], said["deploy_status_code"]) == ("done\n", 0)
     assert time.monotonic() - begun < 10
+    assert "left a background child" in node.stderr
     child = int((tmp_path / "child").read_text())
     assert nodes.is_running(child), "a service that a script starts goes on"
     os.kill(child, signal.SIGKILL)
