@@ -33,19 +33,28 @@ class Node:
         self.log = directory / "agent.log"
         self.config = directory / "overcloud-agent.conf"
         self.sources = directory / "os-collect-config.conf"
-        self.env: dict[str, str] = {}
+        self.deployed = directory / "deployed"
+        self.cache = directory / "cache"
+        self.templates = directory / "templates"
+        self.root = directory / "root"
+        self.env = {
+            "HEAT_SCRIPT_WORKING": str(directory / "scripts"),
+            "HEAT_SCRIPT_OUTPUTS": str(directory / "outputs"),
+        }
         self.process: subprocess.Popen[bytes] | None = None
         self._notify: socket.socket | None = None
         self.hooks.mkdir(parents=True, exist_ok=True)
         self.podman_url = podman_url
         self.configure()
-        lines = [
-            "[DEFAULT]",
-            "collectors = cfn",
-            "min_polling_interval = 0.2",
-            f"polling_interval = {polling_interval}",
-        ]
-        lines += ["[cfn]", *(f"{key} = {value}" for key, value in metadata.items())]
+        self.collect({"cfn": metadata}, polling_interval=polling_interval)
+
+    def collect(self, sections: Mapping[str, Mapping[str, object]], **options: object) -> None:
+        """Write os-collect-config's file: the collectors are those of the sections, in their order."""
+        given = {"min_polling_interval": 0.2, "polling_interval": 1.0, "cachedir": self.cache, **options}
+        lines = ["[DEFAULT]", *(f"collectors = {name}" for name in sections)]
+        lines += [f"{key} = {value}" for key, value in given.items()]
+        for name, section in sections.items():
+            lines += [f"[{name}]", *(f"{key} = {value}" for key, value in section.items() if value is not None)]
         self.sources.touch(mode=0o600)
         self.sources.write_text("\n".join(lines) + "\n")
 
@@ -55,6 +64,9 @@ class Node:
             "state_dir": self.state,
             "hooks_dirs": self.hooks,
             "os_collect_config_file": self.sources,
+            "deployed_dir": self.deployed,
+            "templates_dir": self.templates,
+            "templates_output_dir": self.root,
             "signal_retry_max": 2,
             "podman_url": self.podman_url,
             **options,

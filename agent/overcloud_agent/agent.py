@@ -1,37 +1,62 @@
-"""The flow: collect -> intake -> run -> signal. Read `run` and `apply` first; the rest is their steps."""
+"""The flow: collect -> intake -> run -> signal. Read `run`, `apply` and `apply_list` first; the rest is their steps."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import select
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from overcloud_agent import collect, errors, journal, model, notify, runner, settings
+from overcloud_agent import (
+    built_in,
+    collect,
+    configuration,
+    deployed,
+    errors,
+    intake,
+    journal,
+    lock,
+    merge,
+    metadata,
+    model,
+    notify,
+    runner,
+    settings,
+)
 from overcloud_agent import run as processes
 from overcloud_agent.signals import outbox
 
 log = logging.getLogger(__name__)
 
-# The main thread's promise to the watchdog beyond what it knows it will wait for: one poll of every source, one
-# deployment's bookkeeping.
+# The main thread's promise to the watchdog beyond what it knows it will wait for: one intake, one deployment's
+# bookkeeping.
 _SLACK = 120.0
+
+# Seconds. How long the main thread waits at most before it gives a sign of life, and how old what `status` shows of a
+# source may be.
+_IDLE = 60.0
+
+# Without their metadata a node's configuration would be made of half of what Heat says.
+_REMOTE = frozenset({"cfn", "heat", "request", "zaqar"})
+
+# The name under which a list counts that somebody else collected.
+GIVEN = "heat-config"
 
 
 def run(config: settings.Settings, config_file: Path | None) -> None:
     """Resident: poll, run and signal until SIGTERM. SIGHUP reads the configuration again."""
-    with exclusive(config.state_dir), _resident(config) as agent:
+    with lock.exclusive(config.state_dir), _working(config) as agent:
         agent.recover()
+        agent.sources.start()
         notify.send("READY=1")
         while not agent.stopping:
             agent.reload_if_asked(config_file)
-            agent.collect_when_due()
+            agent.take_in()
             if not agent.run_next():
                 agent.wait()
         notify.send("STOPPING=1", "STATUS=stopping")
@@ -42,54 +67,34 @@ def apply(config: settings.Settings, *, deliver_within: float) -> bool:
 
     What cannot be delivered within `deliver_within` seconds stays pending for the next pass. Raises Interrupted.
     """
-    with exclusive(config.state_dir), _resident(config) as agent:
+    with lock.exclusive(config.state_dir), _working(config) as agent:
         agent.recover()
-        agent.poll()
-        if not agent.heard:
-            log.error("no metadata source answered; `overcloud-agent status` tells why")
+        agent.poll_once()
         while not agent.stopping and agent.run_next():
             pass
         delivered = agent.deliver_all(time.monotonic() + deliver_within)
-        if agent.stopping:
-            raise errors.Interrupted("asked to stop", hint="what is left is done at the next start")
+        agent.stop_if_asked()
         return delivered and agent.heard and not agent.troubled
 
 
-@contextlib.contextmanager
-def exclusive(state_dir: Path) -> Iterator[None]:
-    """Hold the lock that makes this process the only one that works with `state_dir`. Raises Busy."""
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise errors.JournalError(
-            f"cannot use the state directory {state_dir}: {error.strerror}", hint="set state_dir in the configuration"
-        ) from None
-    if not _lock(descriptor):
-        os.close(descriptor)
-        raise errors.Busy(f"another agent works with {state_dir}", hint="`overcloud-agent status` tells what it does")
-    try:
-        os.truncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-        yield
-    finally:
-        # The kernel drops the lock when the process dies, whatever the way; the file stays.
-        os.close(descriptor)
+def apply_list(config: settings.Settings, documents: Sequence[object], *, deliver_within: float) -> bool:
+    """Run those of a list that somebody else collected, and that have not run yet, and deliver the results.
 
-
-def _lock(descriptor: int) -> bool:
-    """Take the lock; `status` holds it for a moment to see whether it is free, so this tries more than once."""
-    for attempt in range(5):
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except OSError:
-            time.sleep(0.02 * attempt)
-    return False
+    Nothing is concluded from what is not in the list. True when every result was delivered or refused for good.
+    Waits for as long as another process works with the same state directory. Raises Interrupted.
+    """
+    with lock.exclusive(config.state_dir, wait=True), _working(config) as agent:
+        agent.recover()
+        for key in agent.take_list(documents):
+            if not agent.stopping:
+                agent.run_next(key)
+        delivered = agent.deliver_all(time.monotonic() + deliver_within)
+        agent.stop_if_asked()
+        return delivered
 
 
 @contextlib.contextmanager
-def _resident(config: settings.Settings) -> Iterator[_Agent]:
+def _working(config: settings.Settings) -> Iterator[_Agent]:
     agent = _Agent(config)
     handlers = {number: signal.signal(number, agent.on_signal) for number in _SIGNALS}
     agent.outbox.start()
@@ -97,6 +102,7 @@ def _resident(config: settings.Settings) -> Iterator[_Agent]:
     try:
         yield agent
     finally:
+        agent.sources.stop()
         agent.outbox.stop(config.signal_timeout)
         agent.watchdog.stop()
         agent.journal.close()
@@ -117,26 +123,35 @@ class _Agent:
         self.troubled = False
         self.journal = journal.Journal.open(config.state_dir)
         self.watchdog = notify.Watchdog()
+        # An eventfd, because threads and signal handlers write to it, and none of them may block.
+        self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._settled = False
         self.outbox = outbox.Outbox(
             config.state_dir,
             timeout=config.signal_timeout,
             retry_max=config.signal_retry_max,
-            settled=self._nudge,
+            settled=self._on_settled,
         )
-        # An eventfd, because both the outbox's thread and signal handlers write to it, and neither may block.
-        self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._next_poll = 0.0
+        self._complaints: dict[str, str] = {}
+        self._recorded: dict[str, float] = {}
         self._configure(config, polling)
 
     def _configure(self, config: settings.Settings, polling: settings.Polling) -> None:
         self.config = config
         self._polling = polling
         self.outbox.ca_certificate = polling.ca_certificate
-        self._sources = collect.Sources(polling.collectors)
-        self._complaints: dict[str, str] = {}
-        self._pace = collect.Pace(polling)
+        self.sources = collect.Sources(polling, self._nudge)
+        self._metadata = metadata.Metadata(
+            polling.cachedir, config.state_dir, polling.collectors, polling.deployment_keys
+        )
+        self._configuration = configuration.Configuration(config)
+        self._kept = deployed.Deployed(config.deployed_dir)
+        self._intake = intake.Intake(self.journal, self._kept, self._tell)
+        self._complaints.clear()
+        self._unconfigured: set[str] = set()
+        self._unsafe: set[str] = set()
 
-    # What signals ask for
+    # What signals and threads ask for
 
     def on_signal(self, number: int, _frame: object) -> None:
         if number == signal.SIGHUP:
@@ -145,8 +160,17 @@ class _Agent:
             self.stopping = True
         self._nudge()
 
+    def _on_settled(self) -> None:
+        self._settled = True
+        self._nudge()
+
     def _nudge(self) -> None:
         os.eventfd_write(self._nudged, 1)
+
+    def stop_if_asked(self) -> None:
+        """Raises Interrupted when a signal asked for it."""
+        if self.stopping:
+            raise errors.Interrupted("asked to stop", hint="what is left is done at the next start")
 
     def reload_if_asked(self, config_file: Path | None) -> None:
         """After SIGHUP, read the configuration again; a broken one is refused, and the one in force stays."""
@@ -154,96 +178,117 @@ class _Agent:
             return
         self.reload_requested = False
         notify.send("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        self._read_again(lambda: settings.load(config_file))
+        notify.send("READY=1")
+
+    def _read_again(self, load: Callable[[], settings.Settings]) -> None:
         try:
-            config = settings.load(config_file)
-            self._configure(config, settings.load_collectors(config))
-            self._next_poll = 0.0
-            log.info("configuration read again")
+            config = load()
+            polling = settings.load_collectors(config)
         except errors.SettingsError as error:
             log.error("the configuration in force stays: %s", error)
-        notify.send("READY=1")
+            return
+        self.sources.stop()
+        self._configure(config, polling)
+        self.sources.start()
+        log.info("configuration read again; metadata comes from %s", ", ".join(polling.collectors))
 
     # The steps of the flow
 
     def recover(self) -> None:
         """Settle what ran when the last process died: repeatable work is run again, the rest is answered."""
         for key, document, process in self.journal.running():
-            _, group = model.describe(document)
             # Two of the same hook side by side, or one that works on after it was called interrupted, is worse.
             if process and processes.end_leftover(process):
                 log.warning("ended the hook of %s, which had outlived the agent that started it", key)
-            if group in runner.REPEATABLE:
-                log.info("resuming %s (%s)", key, group)
+            if runner.is_repeatable(document):
+                log.info("resuming %s", key)
                 self.journal.resume(key)
             else:
-                log.warning("%s (%s) was interrupted; telling Heat", key, group)
+                log.warning("%s was interrupted; telling Heat", key)
                 self._finish(key, document, model.failed(runner.INTERRUPTED))
 
-    def collect_when_due(self) -> None:
-        """Poll, unless the pace says that it is too early."""
-        if time.monotonic() >= self._next_poll:
-            changed = self.poll()
-            if changed:
-                self._pace.hurry()
-            self._next_poll = time.monotonic() + self._pace.pause()
+    def poll_once(self) -> None:
+        """Ask every source once, and take in what they answer; once more when Heat says to ask elsewhere."""
+        for _ in range(2):
+            asked = self.sources
+            asked.poll_once()
+            self.take_in()
+            if self.sources is asked:
+                break
+        if not self.heard:
+            log.error("no metadata source answered; `overcloud-agent status` tells why")
 
-    def poll(self) -> bool:
-        """Ask every source and take in what is new; True when something changed."""
+    def take_in(self) -> None:
+        """Make what the sources answered the node's own: cache, journal, files, configuration."""
         self.watchdog.expect(_SLACK)
-        changed = False
-        for answer in self._sources.poll():
-            self.journal.record_source(answer.source, error=answer.error)
-            self._complain_once(answer)
-            if answer.deployments is not None and answer.changed:
-                changed = True
-                self._intake(answer.source, answer.deployments)
-        return changed
+        if self.sources.failure:
+            raise self.sources.failure
+        news = [answer for answer in self.sources.answers() if self._is_news(answer)]
+        if not news:
+            return
+        merged = self._intake.take(self._metadata.lists())
+        # Dying before this line costs nothing either: a message that was not acknowledged comes again.
+        for answer in news:
+            self.sources.taken(answer)
+        self._configure_node(merged)
+
+    def _is_news(self, answer: collect.Answer) -> bool:
+        """Keep what a source answered; False when it said nothing new, or could not be understood or kept."""
+        error = answer.error
+        if answer.content is not None:
+            try:
+                self._metadata.update(answer.source, answer.content)
+                self._unsafe.discard(answer.source)
+            except errors.SourceError as trouble:
+                error = str(trouble)
+                self._unsafe.add(answer.source)
+                self.sources.forget(answer.source)
+        elif answer.source not in self._unsafe:
+            self.sources.taken(answer)
+        (self._unconfigured.discard if answer.configured else self._unconfigured.add)(answer.source)
+        self._record(answer.source, error)
+        return answer.content is not None and answer.source not in self._unsafe
+
+    def _record(self, source: str, error: str) -> None:
+        """Log what is wrong with a source when it changes, not at every poll; `status` has it all the time."""
+        news = error != self._complaints.get(source)
+        if news and error:
+            log.warning("source %s: %s", source, error)
+        elif self._complaints.get(source):
+            log.info("source %s answers again", source)
+        self._complaints[source] = error
+        if news or time.monotonic() - self._recorded.get(source, 0) > _IDLE:
+            self._recorded[source] = time.monotonic()
+            self.journal.record_source(source, error=error)
 
     @property
     def heard(self) -> bool:
         """Whether any source answered at the last poll."""
         return "" in self._complaints.values()
 
-    def _complain_once(self, answer: collect.Poll) -> None:
-        """Log what is wrong with a source when it changes, not at every poll; `status` has it all the time."""
-        if answer.error != self._complaints.get(answer.source, ""):
-            if answer.error:
-                log.warning("source %s: %s", answer.source, answer.error)
-            else:
-                log.info("source %s answers again", answer.source)
-        self._complaints[answer.source] = answer.error
+    def _configure_node(self, listed: dict[str, merge.Listed]) -> None:
+        """Render the node's configuration, unless a source that belongs to it has never been heard of."""
+        paths = self._metadata.publish(listed)
+        missing = [name for name in self._polling.collectors if name in _REMOTE - self._unconfigured]
+        if all(self._metadata.heard(name) for name in missing) and self._configuration.apply(paths, listed):
+            self._read_again(lambda: self.config)
 
-    def _intake(self, source: str, deployments: tuple[object, ...]) -> None:
-        documents: dict[str, object] = {}
-        clashes: dict[str, list[object]] = {}
-        for document in deployments:
-            key = model.identify(document)
-            if key in documents and documents[key] != document:
-                clashes.setdefault(key, [documents[key]]).append(document)
-            documents.setdefault(key, document)
-        new, gone = self.journal.receive(source, documents)
-        for key in gone:
-            log.info("%s left the metadata of %s before it ran", key, source)
-        for key in new:
-            log.info("received %s %s from %s", key, " ".join(model.describe(documents[key])), source)
-        for key, sharers in clashes.items():
-            # Also one that a process received which died before it could reject it.
-            if self.journal.waits(key):
-                self._reject_clash(key, sharers)
+    def take_list(self, documents: Sequence[object]) -> list[str]:
+        """Take in a list that somebody else collected; returns its ids in order.
 
-    def _reject_clash(self, key: str, documents: list[object]) -> None:
-        """Answer each of several deployments that share one id: nobody can tell which of them is meant."""
-        names = ", ".join(repr(model.describe(document)[0]) for document in documents)
-        error = errors.BadInput(
-            f"{len(documents)} deployments have the id {key!r}: {names}", path="$.id", hint="ids must be unique"
-        )
-        targets = [target for target in map(model.target_of, documents) if target]
-        self.journal.reject(key, model.failed_by(error), targets)
-        self._tell(key, model.failed_by(error))
+        To such callers a deployment has run when its file is there, and is to run again when they have removed it.
+        """
+        self._kept.prepare(settings.old_deployed_dir())
+        keys = [model.identify(document) for document in documents]
+        known = set(keys) - set(self.journal.unknown(keys))
+        again = [key for key in known if not self._kept.has(key) and not self.journal.waits(key)]
+        self.journal.forget(again)
+        return list(self._intake.take({GIVEN: documents}, partial=True))
 
-    def run_next(self) -> bool:
-        """Run the first deployment that waits; False when none does."""
-        waiting = self.journal.next_received()
+    def run_next(self, among: str | None = None) -> bool:
+        """Run the first deployment that waits (the one called `among`, if that is given); False when none does."""
+        waiting = self.journal.next_received(among, heard=None if among else self.sources.heard)
         if not waiting:
             return False
         key, document = waiting
@@ -255,9 +300,12 @@ class _Agent:
             result = runner.run_deployment(
                 document,
                 config=self.config,
-                built_in={"container-upgrade": self._upgrade_containers},
-                expect=self._may_be_silent,
-                began=lambda process: self.journal.began(key, process),
+                built_in=built_in.table(self.config, self.journal, self._configuration, self._stopping_between_steps),
+                watch=runner.Watch(
+                    expect=self._may_be_silent,
+                    file=lambda shown: self._file(key, shown),
+                    began=lambda process: self.journal.began(key, process),
+                ),
             )
         except errors.Interrupted:
             # It stays `running` in the journal, and resumes at the next start.
@@ -266,16 +314,18 @@ class _Agent:
         self._finish(key, document, result)
         return True
 
+    def _file(self, key: str, document: object) -> None:
+        """Write the file by which other agents know that the deployment has run. Raises AgentError."""
+        try:
+            self._kept.prepare()
+            self._kept.write(key, document)
+        except OSError as error:
+            raise errors.AgentError(
+                f"cannot write into {self._kept.directory}: {error.strerror}", hint="is the disk full?"
+            ) from None
+
     def _may_be_silent(self, seconds: float) -> None:
         self.watchdog.expect(seconds + _SLACK)
-
-    def _upgrade_containers(self, deployment: model.Deployment, deadline: float) -> model.Result:
-        # Podman's client is only loaded where a container is to be upgraded.
-        from overcloud_agent.containers import hook, steps
-
-        record = steps.Journalled(self.journal, deployment.id)
-        stopping = self._stopping_between_steps
-        return hook.upgrade_containers(deployment, self.config, record, stopping, deadline=deadline)
 
     def _stopping_between_steps(self) -> bool:
         # An upgrade asks before each of its steps and while a gate is open, so it is a sign of life as well.
@@ -286,6 +336,13 @@ class _Agent:
         target = model.target_of(document)
         result = model.fitted(result)
         self.journal.finish(key, result, [target] if target else [])
+        # Dying here leaves the file with the result out: it is for people and for TripleO, who ask while we live.
+        try:
+            self._kept.prepare()
+            self._kept.touch(key)
+            self._kept.write_result(key, result.body)
+        except OSError as error:
+            log.error("cannot write into %s: %s", self._kept.directory, error.strerror)
         self._tell(key, result)
 
     def _tell(self, key: str, result: model.Result) -> None:
@@ -297,33 +354,41 @@ class _Agent:
             log.error("%s failed: %s", key, model.plain(result.reason))
         self.outbox.wake()
         # Heat may put the next deployment of a chain into the metadata as soon as it has this result.
-        self._poll_soon(self._polling.min_interval)
+        self.sources.hurry(self._polling.min_interval)
 
     def wait(self) -> None:
-        """Wait for the next poll, a delivered signal, or a request to stop or reload."""
-        if self.outbox.failure:
-            raise self.outbox.failure
-        pause = max(0.0, self._next_poll - time.monotonic())
-        notify.status(f"idle; next poll in {pause:.0f} s")
-        self.watchdog.expect(pause + _SLACK)
-        ready, _, _ = select.select([self._nudged], [], [], pause)
+        """Wait for an answer, a delivered signal, or a request to stop or reload."""
+        self._raise_failures()
+        self._after_delivery()
+        notify.status("idle")
+        self.watchdog.expect(_IDLE + _SLACK)
+        self._await_nudge(_IDLE)
+
+    def _after_delivery(self) -> None:
+        """What Heat has the result of needs its credentials no more, and may be followed by something."""
+        if self._settled:
+            self._settled = False
+            self.sources.hurry(self._polling.min_interval / 4)
+            with contextlib.suppress(OSError):
+                self._intake.scrub()
+
+    def _await_nudge(self, seconds: float) -> None:
+        ready, _, _ = select.select([self._nudged], [], [], seconds)
         if ready:
             os.eventfd_read(self._nudged)
-            self._poll_soon(self._polling.min_interval / 4)
 
-    def _poll_soon(self, pause: float) -> None:
-        self._pace.hurry()
-        self._next_poll = min(self._next_poll, time.monotonic() + pause)
+    def _raise_failures(self) -> None:
+        failure = self.outbox.failure or self.sources.failure
+        if failure:
+            raise failure
 
     def deliver_all(self, deadline: float) -> bool:
         """Wait until no signal is pending; False when the deadline comes first."""
         while self.journal.next_signal_at() is not None and not self.stopping:
-            if self.outbox.failure:
-                raise self.outbox.failure
+            self._raise_failures()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return False
-            ready, _, _ = select.select([self._nudged], [], [], min(remaining, 1.0))
-            if ready:
-                os.eventfd_read(self._nudged)
+            self._await_nudge(min(remaining, 1.0))
+        self._after_delivery()
         return not self.stopping

@@ -1,4 +1,4 @@
-"""Where deployments come from: os-collect-config's collectors, used as a library.
+"""Where deployments come from: one thread for each metadata source, so that none waits for another.
 
 A source that fails keeps its last good content, and nothing is ever concluded from its silence. Each answer is
 checked before it is used: an answer that is not metadata is an error of that source and of no other.
@@ -6,118 +6,237 @@ checked before it is used: an answer that is not metadata is an error of that so
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import importlib
 import logging
 import random
+import threading
+import time
 from collections.abc import Callable
-from typing import Any
 
-from overcloud_agent import errors, redact, settings
+from overcloud_agent import collectors, errors, identifiers, settings
 
 log = logging.getLogger(__name__)
 
+# What a collector returns: (key, metadata) pairs, its own name first where it has one.
+Content = list[tuple[str, dict[str, object]]]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Poll:
-    """How one source answered: its documents by list position when it did, else why not."""
+class Answer:
+    """How one source answered."""
 
     source: str
-    deployments: tuple[object, ...] | None
-    """None when the source failed; the last good list stays in force."""
+    content: Content | None = None
+    """None when it failed, or when it has nothing new: the last good content stays in force."""
     error: str = ""
-    changed: bool = False
+    configured: bool = True
+    """False when its section lacks what it needs."""
+    receipt: object = None
+    """What to give to Sources.taken once the content is safe."""
 
 
 class Sources:
-    """The configured collectors. Their objects live between polls, so connections and validators are kept."""
+    """The configured collectors at work. `arrived` is called, from their threads, whenever there is an answer."""
 
-    def __init__(self, names: tuple[str, ...]) -> None:
-        self._collectors: dict[str, Any] = {}
-        self._last: dict[str, tuple[object, ...]] = {}
-        self._names = names
+    def __init__(self, polling: settings.Polling, arrived: Callable[[], None]) -> None:
+        self._arrived = arrived
+        self._lock = threading.Lock()
+        self._answers: dict[str, Answer] = {}
+        self._sources = [_Source(name, polling, self._deliver) for name in polling.collectors]
+        self.failure: errors.AgentError | None = None
 
-    def poll(self) -> list[Poll]:
-        """Ask every source once, in configured order."""
-        return [self._poll_one(name) for name in self._names]
+    def start(self) -> None:
+        """Poll again and again, each source at its own pace."""
+        for source in self._sources:
+            source.start()
 
-    def _poll_one(self, name: str) -> Poll:
+    def poll_once(self) -> None:
+        """Ask every source once, all at the same time, and return when each has answered or failed."""
+        for source in self._sources:
+            source.start(once=True)
+        for source in self._sources:
+            source.join(None)
+
+    def stop(self) -> None:
+        """Poll no more; an answer that is still on its way is dropped."""
+        for source in self._sources:
+            source.stop()
+
+    def hurry(self, within: float) -> None:
+        """Something changed, or is about to: poll within so many seconds, and then for a while more often."""
+        for source in self._sources:
+            source.hurry(within)
+
+    def answers(self) -> list[Answer]:
+        """What came since the last call, at most one answer of each source, in configured order."""
+        with self._lock:
+            taken, self._answers = self._answers, {}
+        return [taken[source.name] for source in self._sources if source.name in taken]
+
+    def taken(self, answer: Answer) -> None:
+        """The content of `answer` is safe: the source may forget it."""
+        for source in self._sources:
+            if source.name == answer.source and answer.receipt is not None:
+                source.acknowledge(answer.receipt)
+
+    def forget(self, name: str) -> None:
+        """What the source answered could not be kept: it is news once more."""
+        for source in self._sources:
+            if source.name == name:
+                source.forget()
+
+    @property
+    def heard(self) -> set[str] | None:
+        """The sources that have answered or failed at least once; None when all have."""
+        heard = {source.name for source in self._sources if source.heard}
+        return None if len(heard) == len(self._sources) else heard
+
+    def _deliver(self, answer: Answer | errors.AgentError) -> None:
+        with self._lock:
+            if isinstance(answer, errors.AgentError):
+                self.failure = answer
+            else:
+                earlier = self._answers.get(answer.source)
+                if earlier and earlier.content is not None and answer.content is None:
+                    # What nobody has taken yet must not get lost behind "nothing new".
+                    receipt = answer.receipt if answer.receipt is not None else earlier.receipt
+                    answer = dataclasses.replace(answer, content=earlier.content, receipt=receipt)
+                self._answers[answer.source] = answer
+        self._arrived()
+
+
+class _Source:
+    """One collector and its thread."""
+
+    def __init__(
+        self, name: str, polling: settings.Polling, deliver: Callable[[Answer | errors.AgentError], None]
+    ) -> None:
+        self.name = name
+        self.heard = False
+        self._polling = polling
+        self._deliver = deliver
+        self._pace = Pace(polling)
+        self._last = ""
+        self._collector: collectors.Collector | None = None
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._due = 0.0
+        self._receipts: list[object] = []
+        self._forgetful = False
+        self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
+
+    def start(self, *, once: bool = False) -> None:
+        self._stopping = once
+        if not once:
+            self._due = time.monotonic() + random.uniform(0, self._polling.splay)  # noqa: S311  no secret depends on it
+        self._thread.start()
+
+    def join(self, grace: float | None) -> None:
+        self._thread.join(grace)
+
+    def stop(self) -> None:
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._collector:
+            self._collector.close()
+
+    def hurry(self, within: float) -> None:
+        with self._wake:
+            self._pace.hurry()
+            self._due = min(self._due, time.monotonic() + within)
+            self._wake.notify()
+
+    def forget(self) -> None:
+        with self._wake:
+            self._forgetful = True
+
+    def acknowledge(self, receipt: object) -> None:
+        with self._wake:
+            self._receipts.append(receipt)
+            self._due = min(self._due, time.monotonic())
+            self._wake.notify()
+        if not self._thread.is_alive() and self._collector:
+            # It polled once, so nobody else will.
+            with contextlib.suppress(errors.SourceError):
+                self._acknowledge_taken(self._collector)
+
+    def _run(self) -> None:
         try:
-            deployments = self._ask(name)
-        except errors.SourceError as error:
-            return Poll(source=name, deployments=None, error=str(error))
-        changed = self._last.get(name) != deployments
-        self._last[name] = deployments
-        return Poll(source=name, deployments=deployments, changed=changed)
+            once = self._stopping
+            while once or self._wait():
+                answer = self._poll()
+                if self._stopping and not once:
+                    return
+                self.heard = True
+                with self._wake:
+                    if answer.content is not None:
+                        self._pace.hurry()
+                    # A collector that waits for news itself is asked again at once, unless it failed.
+                    waits = self._collector is not None and self._collector.waits and not answer.error
+                    self._due = time.monotonic() + (0 if waits else self._pace.pause())
+                self._deliver(answer)
+                if once:
+                    return
+        # Nothing more is heard from a source without its thread. The main thread sees it and ends the agent, so that
+        # systemd starts it anew.
+        except Exception as error:
+            log.exception("a mistake in overcloud-agent")
+            self._deliver(errors.AgentError(f"the source {self.name} ended: {type(error).__name__}"))
 
-    def _ask(self, name: str) -> tuple[object, ...]:
-        """The deployment list of one source. Raises SourceError."""
-        from os_collect_config import exc
+    def _wait(self) -> bool:
+        """Wait until the next poll is due; False when there is to be none."""
+        with self._wake:
+            while not self._stopping:
+                pause = self._due - time.monotonic()
+                if pause <= 0:
+                    return True
+                self._wake.wait(pause)
+            return False
 
-        collector = self._collector(name)
-        with _Complaints() as complaints:
-            try:
-                content = collector.collect()
-            except (exc.SourceNotConfigured, exc.RequestMetadataNotConfigured):
-                raise errors.SourceError("not configured") from None
-            except exc.SourceNotAvailable:
-                raise errors.SourceError(complaints.text() or "not available") from None
-            # The collectors leak whatever lxml, json, requests and their own slips raise (a truncated answer, a list
-            # where an object was due). For the agent all of that is one thing: no metadata from this source now.
-            except Exception as error:
-                message = f"{type(error).__name__}: {redact.text(error)}"
-                raise errors.SourceError(f"its answer is not metadata: {message}") from None
-        return _deployments(content)
+    def _poll(self) -> Answer:
+        try:
+            if self._collector is None or self._forgetful:
+                self._forgetful, self._last = False, ""
+                self._collector = collectors.make(self.name, self._polling)
+            self._acknowledge_taken(self._collector)
+            content, receipt = self._collector.collect()
+        except collectors.Unchanged:
+            return Answer(source=self.name)
+        except collectors.NotConfigured as error:
+            return Answer(source=self.name, error=str(error), configured=False)
+        except errors.AgentError as error:
+            return Answer(source=self.name, error=str(error))
+        checked = _checked(content)
+        if isinstance(checked, str):
+            return Answer(source=self.name, error=checked)
+        # From here on the same answer is no news; one that could not be understood would be told of again.
+        self._collector.understood()
+        identifier = identifiers.of(checked)
+        if identifier == self._last:
+            return Answer(source=self.name, receipt=receipt)
+        self._last = identifier
+        return Answer(source=self.name, content=checked, receipt=receipt)
 
-    def _collector(self, name: str) -> Any:
-        if name not in self._collectors:
-            try:
-                module = importlib.import_module(f"os_collect_config.{name}")
-                self._collectors[name] = module.Collector()
-            except (ImportError, AttributeError):
-                raise errors.SourceError(
-                    "there is no such collector", hint="collectors = cfn heat request zaqar local heat_local ec2"
-                ) from None
-        return self._collectors[name]
+    def _acknowledge_taken(self, collector: collectors.Collector) -> None:
+        with self._wake:
+            receipts, self._receipts = self._receipts, []
+        for receipt in receipts:
+            collector.acknowledge(receipt)
 
 
-def _deployments(content: object) -> tuple[object, ...]:
-    """The `deployments` list out of what a collector returns: (key, content) pairs, its own key first."""
+def _checked(content: object) -> Content | str:
+    """The content of a collector's answer, or why it is none."""
     if not isinstance(content, list) or not all(isinstance(pair, tuple) and len(pair) == 2 for pair in content):
-        raise errors.SourceError("its answer is not metadata")
-    found: list[object] = []
-    for _, metadata in content:
+        return "its answer is not metadata"
+    for key, metadata in content:
         if not isinstance(metadata, dict):
-            raise errors.SourceError(f"metadata is {type(metadata).__name__}, expected an object")
+            return f"metadata {key} is {type(metadata).__name__}, expected an object"
         listed = metadata.get("deployments")
-        if listed is None:
-            continue
-        if not isinstance(listed, list):
-            raise errors.SourceError(f"$.deployments is {type(listed).__name__}, expected a list")
-        found += listed
-    return tuple(found)
-
-
-class _Complaints(logging.Handler):
-    """What the collectors log while they fail: the only place where they say why."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.WARNING)
-        self._lines: list[str] = []
-        self._logger = logging.getLogger("os_collect_config")
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self._lines.append(redact.text(record.getMessage()))
-
-    def text(self) -> str:
-        return "; ".join(self._lines)
-
-    def __enter__(self) -> _Complaints:
-        self._logger.addHandler(self)
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._logger.removeHandler(self)
+        if listed is not None and not isinstance(listed, list):
+            return f"$.deployments is {type(listed).__name__}, expected a list"
+    return content
 
 
 class Pace:

@@ -20,13 +20,13 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import msgspec
 
-from overcloud_agent import database, errors, failpoints, model
+from overcloud_agent import database, errors, failpoints, merge, model
 
 TRANSITIONS: dict[str, tuple[str, ...]] = {
     "received": ("running", "superseded"),
@@ -42,6 +42,15 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
 # Seconds. A signal that is due later than any pause reaches was written under a clock that has been set back since.
 _CLOCK_WAS_WRONG = 3600.0
 
+
+# What is known of the files ID.json and ID.notify.json: they are not there, they have all that heat-config writes, they
+# hold no credentials any more.
+UNFILED, FILED, SCRUBBED = range(3)
+
+Ran = tuple[model.Result, Sequence[model.Target]]
+_NONE_RAN: Mapping[str, Ran] = {}
+
+_KNOWN = "SELECT id, state, source, started_at, lineage, created, position FROM deployments"
 
 # What becomes of a deployment with the last of its signals: by the worst of them.
 _FINAL = {"refused": "refused", "expired": "expired", "withdrawn": "withdrawn", "delivered": "signalled"}
@@ -80,47 +89,104 @@ class Journal:
 
     # Intake
 
-    def receive(self, source: str, documents: Mapping[str, object]) -> tuple[list[str], list[str]]:
-        """Take in the list that `source` serves now: documents by id, in list order.
+    def unknown(self, keys: Iterable[str]) -> list[str]:
+        """Those of `keys` that the journal does not know."""
+        known = {row["id"] for row in self._store.read("SELECT id FROM deployments")}
+        return [key for key in keys if key not in known]
 
-        What is known is left alone, what is new becomes `received`, and what left the list before it ran becomes
-        `superseded` (its document goes: it may hold secrets, and nobody will ask for it again). All in one
-        transaction. Returns the new ids and the superseded ones.
+    def receive(
+        self, lists: merge.Lists, ran: Mapping[str, Ran] = _NONE_RAN, *, partial: bool = False
+    ) -> merge.Changes:
+        """Take in what the sources list now, by the rules of merge.py, all in one transaction.
+
+        `ran` has those of the new deployments that ran before the journal knew of them, with what is to be told of
+        them; they are finished at once. What is superseded loses its document: it may hold secrets, and nobody will
+        ask for it again.
         """
         now = self._clock()
+        listed = merge.merged(lists)
+        positions = {key: position for position, key in enumerate(listed)}
         with self._store.transaction() as db:
-            rows = db.execute("SELECT id, source, state, started_at FROM deployments").fetchall()
-            known = {row["id"] for row in rows}
-            back = {row["id"] for row in rows if row["state"] == "superseded"}
-            waiting = {row["id"] for row in rows if row["state"] == "received" and row["source"] == source}
-            # One that had begun when the process died has to end, or a stopped container would stay stopped.
-            begun = {row["id"] for row in rows if row["started_at"] is not None}
-            gone = sorted(waiting - begun - documents.keys())
-            for key in gone:
+            rows = {row["id"]: row for row in db.execute(_KNOWN)}
+            changes = merge.decide({key: _known(row) for key, row in rows.items()}, lists, partial=partial)
+            for key in changes.superseded:
                 self._move(db, key, "superseded", document=None)
-            for position, (key, document) in enumerate(documents.items()):
-                if key in back:
-                    # Heat may serve an old list once (bug 1731032), so leaving the metadata is not for ever.
-                    self._move(db, key, "received", document=json.dumps(document), source=source, position=position)
-                elif key in waiting:
-                    db.execute("UPDATE deployments SET position = ? WHERE id = ?", (position, key))
-                elif key not in known:
-                    name, group = model.describe(document)
-                    db.execute(
-                        "INSERT INTO deployments (id, name, grp, source, position, state, document, received_at)"
-                        " VALUES (?, ?, ?, ?, ?, 'received', ?, ?)",
-                        (key, name, group, source, position, json.dumps(document), now),
-                    )
+            for key in changes.new:
+                self._insert(db, key, listed[key], positions[key], now)
+                if key in ran:
+                    self._move(db, key, "running", started_at=now, filed=FILED)
+                    self._finish(db, key, *ran[key])
+            for key in changes.back:
+                document = json.dumps(listed[key].document)
+                self._move(db, key, "received", document=document, source=listed[key].source)
+            moved = [(place, key) for key, place in positions.items() if key in rows and rows[key]["position"] != place]
+            db.executemany("UPDATE deployments SET position = ? WHERE id = ?", moved)
         # Dying here costs nothing: the deployments are in the journal and run at the next start.
         failpoints.reach("journal.received")
-        return [key for key in documents if key not in known or key in back], gone
+        for key in changes.withdrawn:
+            self.withdraw(key)
+        return changes
+
+    def _insert(self, db: sqlite3.Connection, key: str, listed: merge.Listed, position: int, now: float) -> None:
+        name, group = model.describe(listed.document)
+        db.execute(
+            "INSERT INTO deployments (id, name, grp, source, position, state, document, received_at, lineage, created)"
+            " VALUES (?, ?, ?, ?, ?, 'received', ?, ?, ?, ?)",
+            (
+                key,
+                name,
+                group,
+                listed.source,
+                position,
+                json.dumps(listed.document),
+                now,
+                listed.lineage,
+                listed.created,
+            ),
+        )
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drop all that is known of deployments, whatever their state: somebody wants them to run anew."""
+        with self._store.transaction() as db:
+            for table, column in (("signals", "deployment"), ("steps", "deployment"), ("deployments", "id")):
+                db.executemany(f"DELETE FROM {table} WHERE {column} = ?", [(key,) for key in keys])  # noqa: S608  ours
+
+    def purge(self, gone: Iterable[str], *, older: float) -> None:
+        """Forget those of `gone` (see merge.Changes) that came to their end more than `older` seconds ago."""
+        rows = self._store.read(
+            "SELECT id FROM deployments WHERE COALESCE(signalled_at, received_at) < ? AND state NOT IN"
+            " ('received', 'running', 'finished')",
+            self._clock() - older,
+        )
+        self.forget({row["id"] for row in rows}.intersection(gone))
+
+    # The files that heat-config keeps of each deployment
+
+    def filed(self, value: int) -> list[str]:
+        """Ids of the deployments that came to their end, and whose files are in the state `value` (UNFILED ...)."""
+        query = "SELECT id FROM deployments WHERE filed = ? AND state NOT IN ('received', 'running', 'finished')"
+        return [row["id"] for row in self._store.read(query, value)]
+
+    def set_filed(self, keys: Iterable[str], value: int) -> None:
+        """Write down what is in the files of deployments now."""
+        with self._store.transaction() as db:
+            db.executemany("UPDATE deployments SET filed = ? WHERE id = ?", [(value, key) for key in keys])
 
     # Running
 
-    def next_received(self) -> tuple[str, Any] | None:
-        """Id and document of the first deployment that waits to be run, in the order of the metadata."""
+    def next_received(
+        self, among: str | None = None, *, heard: Collection[str] | None = None
+    ) -> tuple[str, Any] | None:
+        """Id and document of the first deployment that waits to be run, in the order of the metadata.
+
+        Of the one called `among`, if that is given; of one of the sources `heard`, if that is given.
+        """
         rows = self._store.read(
-            "SELECT id, document FROM deployments WHERE state = 'received' ORDER BY position, received_at LIMIT 1"
+            "SELECT id, document FROM deployments WHERE state = 'received' AND id = COALESCE(?, id)"
+            " AND (? OR source IN (SELECT value FROM json_each(?))) ORDER BY position, received_at LIMIT 1",
+            among,
+            heard is None,
+            json.dumps(sorted(heard or ())),
         )
         return (rows[0]["id"], json.loads(rows[0]["document"])) if rows else None
 
@@ -132,7 +198,7 @@ class Journal:
     def start(self, deployment: str) -> None:
         """received -> running."""
         with self._store.transaction() as db:
-            self._move(db, deployment, "running", started_at=self._clock())
+            self._move(db, deployment, "running", started_at=self._clock(), filed=FILED)
         # Dying from here on leaves it `running`: at the next start it is resumed, or answered as interrupted.
         failpoints.reach("journal.running")
 
@@ -249,6 +315,11 @@ class Journal:
         # What was dropped must not linger in the write-ahead log either.
         self._store.forget()
 
+    def withdraw(self, deployment: str) -> None:
+        """pending -> withdrawn, for all signals of a deployment."""
+        for row in self._store.read("SELECT seq FROM signals WHERE deployment = ? AND state = 'pending'", deployment):
+            self.settle_signal(row["seq"], "withdrawn")
+
     # Steps
 
     def begin_step(self, deployment: str, container: str, step: str, detail: str) -> int:
@@ -300,3 +371,14 @@ class Journal:
             "sources": "name, ok, error, polled_at, answered_at FROM sources ORDER BY name",
         }[table]
         return [dict(row) for row in self._store.read(f"SELECT {columns}")]
+
+
+def _known(row: sqlite3.Row) -> merge.Known:
+    return merge.Known(
+        state=row["state"],
+        source=row["source"],
+        # One that had begun when the process died has to end, or a stopped container would stay stopped.
+        begun=row["started_at"] is not None,
+        lineage=row["lineage"],
+        created=row["created"],
+    )

@@ -38,7 +38,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     type: str = "String"
-    value: Any = None
+    value: Any = ""
 
 
 class Output(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +119,7 @@ def parse_deployment(document: object) -> Deployment:
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at ")
         raise errors.BadInput(message, path=path.strip("`") or "$", hint=_expected(path)) from None
-    if not _ID.fullmatch(deployment.id):
+    if not is_id(deployment.id):
         raise errors.BadInput(
             f"{deployment.id[:80]!r} is not an id",
             path="$.id",
@@ -144,6 +144,11 @@ def _expected(path: str) -> str:
 def _json_type(value: object) -> str:
     names = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str", dict: "object", list: "array"}
     return names.get(type(value), type(value).__name__)
+
+
+def is_id(text: str) -> bool:
+    """Whether `text` can be a deployment's id, and hence part of a file's name."""
+    return bool(_ID.fullmatch(text))
 
 
 def identify(document: object) -> str:
@@ -226,6 +231,29 @@ def lineage(document: object) -> str:
     return plain(f"{stack}/{resource}") if stack and resource else ""
 
 
+def chosen(document: dict[str, Any]) -> dict[str, Any] | None:
+    """The entry with what it asks for now: of a SoftwareComponent's configs the first that is for its action.
+
+    Its tool is the group that runs it. None when there is nothing to do for this action. An entry of another group is
+    returned as it came. Raises BadInput.
+    """
+    if document.get("group") != "component":
+        return document
+    config = document.get("config")
+    configs = config.get("configs") if isinstance(config, dict) else None
+    if not isinstance(configs, list):
+        raise errors.BadInput("Expected a list", path="$.config.configs", hint="a component has actions, config, tool")
+    action = _texts(document).get("deploy_action", "")
+    for index, entry in enumerate(configs):
+        if not isinstance(entry, dict) or not isinstance(entry.get("actions"), list):
+            raise errors.BadInput("Expected a list", path=f"$.config.configs[{index}].actions")
+        if action in entry["actions"]:
+            if not isinstance(entry.get("tool"), str):
+                raise errors.BadInput("Expected `str`", path=f"$.config.configs[{index}].tool", hint="a hook's name")
+            return {**document, "group": entry["tool"], "config": entry.get("config", "")}
+    return None
+
+
 def hook_document(document: dict[str, Any]) -> dict[str, Any]:
     """The entry as a hook gets it on stdin: as it came, but text where an input says String.
 
@@ -286,14 +314,19 @@ def interpret(returncode: int, stdout: str, stderr: str) -> Result:
     return _judge(returncode, body)
 
 
+def claims_success(body: dict[str, Any]) -> bool:
+    """Whether Heat takes a signal's body as success (heat/engine/service_software_config.py)."""
+    return body.get("deploy_status_code") in (0, "0", "", None, False)
+
+
 def _judge(returncode: int, body: dict[str, Any]) -> Result:
-    # These are the values that Heat takes as success (heat/engine/service_software_config.py).
-    claims_success = body.get("deploy_status_code") in (0, "0", "", None, False)
     if returncode == 0:
-        reason = "" if claims_success else f"deploy_status_code {str(body['deploy_status_code'])[:20]}"
-        return Result(body=body, ok=claims_success, reason=reason)
+        ok = claims_success(body)
+        return Result(
+            body=body, ok=ok, reason="" if ok else f"deploy_status_code {str(body['deploy_status_code'])[:20]}"
+        )
     reason = f"the hook exited with status {returncode}"
-    if claims_success:
+    if claims_success(body):
         said = str(body.get("deploy_stderr") or "")
         stderr = f"{reason}, although its result claims success\n{said}"
         body = {**body, "deploy_stderr": stderr, "deploy_status_code": returncode}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import json
 import logging
 import os
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +20,21 @@ log = logging.getLogger(__name__)
 
 # Groups whose work can be done again without harm: after a crash they resume. Others are answered as interrupted.
 REPEATABLE = frozenset(
-    {"container-upgrade", "package-update", "puppet", "ansible", "hiera", "json-file", "apply-config"}
+    {
+        "container-upgrade",
+        "package-update",
+        "puppet",
+        "ansible",
+        "hiera",
+        "json-file",
+        "apply-config",
+        "os-apply-config",
+        "Heat::Ungrouped",
+    }
 )
 
-# Takes the deployment and the point of time.monotonic by which it should be done.
-BuiltIn = Callable[[model.Deployment, float], model.Result]
+# Of these nobody but the agent knows how far the work came.
+OUR_OWN = frozenset({"container-upgrade", "package-update"})
 
 INTERRUPTED = (
     "interrupted: the agent ended while this deployment ran, and its group cannot be assumed safe to run twice;"
@@ -29,29 +42,55 @@ INTERRUPTED = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """Who is told how the run of a deployment goes."""
+
+    expect: Callable[[float], None]
+    """How many seconds it may take."""
+    file: Callable[[object], None]
+    """What its hook is about to get. Raises AgentError when that cannot be kept."""
+    began: Callable[[model.Process], None]
+    """Which process runs it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a group's function needs besides the deployment; times in seconds, `deadline` of time.monotonic."""
+
+    timeout: float
+    deadline: float
+    began: Callable[[model.Process], None]
+
+
+BuiltIn = Callable[[model.Deployment, Run], model.Result]
+
+
 def run_deployment(
-    document: object,
-    *,
-    config: settings.Settings,
-    built_in: dict[str, BuiltIn],
-    expect: Callable[[float], None],
-    began: Callable[[model.Process], None],
+    document: object, *, config: settings.Settings, built_in: Mapping[str, BuiltIn], watch: Watch
 ) -> model.Result:
     """Run what one entry of the metadata asks for.
 
-    `expect` is told how many seconds that may take, `began` which process runs it. Whatever is wrong becomes a failed
-    result in clear words. Raises Interrupted when the agent was asked to stop and the deployment is left to be
-    resumed, and JournalError.
+    A hook that is installed on the node runs before one of ours. Whatever is wrong becomes a failed result in clear
+    words. Raises Interrupted when the agent was asked to stop and the deployment is left to be resumed, and
+    JournalError.
     """
     try:
-        deployment = model.parse_deployment(document)
+        model.parse_deployment(document)
         assert isinstance(document, dict)
-        deadline = timeout(deployment, config)
-        expect(deadline)
-        if deployment.group in built_in:
-            return built_in[deployment.group](deployment, time.monotonic() + deadline)
-        hook = find_hook(deployment.group or "", config.hooks_dirs, tuple(built_in))
-        return _run_hook(hook, model.hook_document(document), deadline, config.output_limit, began)
+        shown = model.chosen(document)
+        if shown is None:
+            return model.succeeded("the component has no config for this action: there is nothing to do")
+        shown = model.hook_document(shown)
+        deployment = model.parse_deployment(shown)
+        seconds = deadlines.timeout(deployment, config.hook_timeout)
+        group = deployment.group or "Heat::Ungrouped"
+        hook = find_hook(group, config.hooks_dirs, built_in)
+        watch.expect(seconds)
+        watch.file(shown)
+        if hook is None:
+            return built_in[group](deployment, Run(seconds, time.monotonic() + seconds, watch.began))
+        return _run_hook(hook, shown, seconds, config.output_limit, watch.began)
     # Without a journal a result would be lost like the deployment: better to end, and to go on when it is back.
     except (errors.Interrupted, errors.JournalError):
         raise
@@ -63,19 +102,34 @@ def run_deployment(
         return model.failed(f"a mistake in overcloud-agent: {type(error).__name__}; the node's log has the details")
 
 
-def find_hook(group: str, directories: tuple[Path, ...], built_in: tuple[str, ...] = ()) -> Path:
-    """The executable for `group`: the first file of that name in `directories`.
+def is_repeatable(document: object) -> bool:
+    """Whether the work of an entry can be done again, because of its group or because its options say so."""
+    with contextlib.suppress(errors.BadInput):
+        chosen = model.chosen(document) if isinstance(document, dict) else None
+        options = chosen.get("options") if chosen else None
+        if isinstance(options, dict) and options.get("on_interrupt") == "rerun":
+            return True
+        return (model.describe(chosen)[1] or "Heat::Ungrouped") in REPEATABLE
+    return True
 
-    The name is stripped to letters, digits, '-' and '_', as 55-heat-config does. Raises BadInput when there is none
-    or it cannot be executed.
+
+def find_hook(group: str, directories: tuple[Path, ...], built_in: Collection[str] = ()) -> Path | None:
+    """The executable for `group`: the first file of that name in `directories`; None when we run the group ourselves.
+
+    The name is stripped to letters, digits, '-' and '_', as 55-heat-config does. A hook of ours that was linked there
+    stands for ourselves. Raises BadInput when there is none or it cannot be executed.
     """
     name = re.sub("[^0-9A-Za-z_-]", "", group)
     for directory in directories:
         path = directory / name
         if name and path.is_file():
+            if group in built_in and path.resolve().parent == Path(sys.executable).parent.resolve():
+                return None
             if os.access(path, os.X_OK):
                 return path
             raise errors.BadInput(f"the hook {path} is not executable", path="$.group", hint=f"chmod +x {path}")
+    if group in built_in:
+        return None
     known = sorted(_installed(directories) | set(built_in))
     raise errors.BadInput(
         f"there is no hook for the group {group!r}", path="$.group", hint=f"groups of this node: {', '.join(known)}"
@@ -84,11 +138,6 @@ def find_hook(group: str, directories: tuple[Path, ...], built_in: tuple[str, ..
 
 def _installed(directories: tuple[Path, ...]) -> set[str]:
     return {path.name for directory in directories if directory.is_dir() for path in directory.iterdir()}
-
-
-def timeout(deployment: model.Deployment, config: settings.Settings) -> float:
-    """Seconds that this deployment may take: its option `timeout`, else the agent's default. Raises BadInput."""
-    return deadlines.timeout(deployment, config.hook_timeout)
 
 
 def _run_hook(

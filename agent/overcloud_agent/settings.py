@@ -6,7 +6,10 @@ os-collect-config's (`/etc/os-collect-config.conf`), which says where metadata c
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -52,6 +55,22 @@ OPTIONS = (
         help="os-collect-config's configuration file, from which the metadata sources are taken.",
     ),
     cfg.StrOpt(
+        "deployed_dir",
+        default="/var/lib/heat-config/deployed",
+        help="Where ID.json and ID.notify.json of what has run are kept, as heat-config does. HEAT_CONFIG_DEPLOYED in"
+        " the environment overrides it.",
+    ),
+    cfg.StrOpt(
+        "templates_dir",
+        default="",
+        help="os-apply-config's templates; empty: where os-apply-config itself looks for them.",
+    ),
+    cfg.StrOpt(
+        "templates_output_dir",
+        default="/",
+        help="The directory that stands for / in the paths of what os-apply-config's templates make.",
+    ),
+    cfg.StrOpt(
         "podman_url",
         default="unix:///run/podman/podman.sock",
         help="Podman's API socket. CONTAINER_HOST in the environment overrides it.",
@@ -78,6 +97,10 @@ class Settings:
     hook_timeout: float
     output_limit: int
     os_collect_config_file: Path
+    deployed_dir: Path
+    templates_dir: Path | None
+    """None: where os-apply-config looks for them."""
+    templates_output_dir: Path
     podman_url: str
     signal_timeout: float
     signal_retry_max: float
@@ -90,6 +113,11 @@ class Polling:
     collectors: tuple[str, ...]
     min_interval: float
     max_interval: float
+    splay: float = 0.0
+    """The first poll waits a random part of this, so that nodes that boot together do not ask together."""
+    cachedir: Path = Path("/var/lib/os-collect-config")
+    deployment_keys: tuple[str, ...] = ("deployments",)
+    """Under which keys of the metadata lists of deployments are."""
     ca_certificate: str | None = None
     """A file that Heat's certificates are verified with; None for the system's."""
 
@@ -114,6 +142,9 @@ def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.env
         hook_timeout=conf.hook_timeout,
         output_limit=conf.output_limit,
         os_collect_config_file=Path(conf.os_collect_config_file),
+        deployed_dir=Path(environ.get("HEAT_CONFIG_DEPLOYED") or conf.deployed_dir),
+        templates_dir=Path(conf.templates_dir) if conf.templates_dir else None,
+        templates_output_dir=Path(conf.templates_output_dir),
         podman_url=environ.get("CONTAINER_HOST") or conf.podman_url,
         signal_timeout=conf.signal_timeout,
         signal_retry_max=conf.signal_retry_max,
@@ -139,52 +170,123 @@ def _parse(files: list[Path], directories: list[Path]) -> cfg.ConfigOpts:
     return conf
 
 
-def load_collectors(settings: Settings) -> Polling:
+# The options of os-collect-config's [DEFAULT] section that the agent goes by (os_collect_config/collect.py). Those that
+# are not here are for its daemon. Its sections are its collectors' own: see `prepare_collector`.
+_COLLECT_OPTIONS = (
+    cfg.MultiStrOpt("collectors", default=["heat_local", "ec2", "cfn", "heat", "request", "local", "zaqar"]),
+    cfg.StrOpt("cachedir", default="/var/lib/os-collect-config"),
+    cfg.FloatOpt("min_polling_interval", default=1.0),
+    cfg.FloatOpt("polling_interval", default=30.0),
+    cfg.FloatOpt("splay", default=0.0),
+    cfg.MultiStrOpt("deployment_key", default=["deployments"]),
+)
+_CA_CERTIFICATE = cfg.StrOpt("ca_certificate")
+
+
+def load_collectors(settings: Settings, *, collecting: bool = True) -> Polling:
     """Fill os-collect-config's own (global) configuration, which its collectors read, and return what paces them.
 
-    Called again, it reads the file again. Raises SettingsError as `load` does.
+    Called again, it reads the file again. Raises SettingsError as `load` does, and then leaves what is in force. Who is
+    not going to collect need not pay for loading the collectors, which tell what their sections may hold.
     """
-    # os-collect-config brings lxml, keystoneclient and heatclient: hooks must not pay for these imports.
-    from os_collect_config import collect
-
-    conf = cfg.CONF
     path = settings.os_collect_config_file
-    files = {"default_config_files": [str(path)] if path.exists() else [], "default_config_dirs": []}
-    # A file with a mistake must not spoil the configuration in force, so it is read into another object first.
-    _try_out(collect, path, files)
+    # A file with a mistake must not spoil the configuration in force, so it is read into another object first. That
+    # one has the collectors' options which the agent needs itself; in the global one they are the collectors' own.
+    own = cfg.ConfigOpts()
+    own.register_opt(_CA_CERTIFICATE, group="cfn")
+    polling = _read_polling(_parse_collect(own, path))
+    if collecting:
+        _check_sections(path, polling.collectors)
+    conf = cfg.CONF
     conf.clear()
-    if "cfn" not in conf:
-        collect.setup_conf()
-    conf(args=[], project="os-collect-config", **files)
-    # Its merger turns each os-apply-config deployment into a file of its own and fails the whole source over one
-    # malformed entry. The agent takes the list as it came instead.
+    _parse_collect(conf, path)
+    # The collectors' merger turns each os-apply-config deployment into a file of its own and fails the whole source
+    # over one malformed entry. The agent takes the list as it came instead.
     conf.set_override("deployment_key", [])
-    conf.set_override("deployment_key", [], group="cfn")
+    return polling
+
+
+def _parse_collect(conf: cfg.ConfigOpts, path: Path) -> cfg.ConfigOpts:
+    conf.register_opts(_COLLECT_OPTIONS)
+    files = [str(path)] if path.exists() else []
+    try:
+        conf(args=[], project="os-collect-config", default_config_files=files, default_config_dirs=[])
+        for option in _COLLECT_OPTIONS:
+            conf[option.dest]
+    # oslo.config ends the process over some mistakes, as a program that has just been started would.
+    except (cfg.Error, ValueError, SystemExit) as error:
+        raise _wrong_collect_file(error, path) from None
+    return conf
+
+
+def _check_sections(path: Path, names: tuple[str, ...]) -> None:
+    """Read every value of the collectors' sections once. What is no collector is told when it is to be asked."""
+    trial = _parse_collect(cfg.ConfigOpts(), path)
+    for name in names:
+        with contextlib.suppress(ImportError, AttributeError, ValueError):
+            options = importlib.import_module(f"os_collect_config.{name}").opts
+            trial.register_opts(options, group=name)
+            try:
+                for option in options:
+                    trial[name][option.dest]
+            except (cfg.Error, ValueError) as error:
+                raise _wrong_collect_file(error, path) from None
+
+
+def _wrong_collect_file(error: BaseException, path: object) -> errors.SettingsError:
+    return errors.SettingsError(
+        str(error) or "it cannot be understood",
+        path=str(path),
+        hint="a literal $ is written $$; see the file's format in os-collect-config",
+    )
+
+
+def _read_polling(conf: cfg.ConfigOpts) -> Polling:
     return Polling(
-        collectors=tuple(conf.collectors),
+        collectors=tuple(_names(conf.collectors)),
         min_interval=max(conf.min_polling_interval, SHORTEST_PAUSE),
         max_interval=max(conf.polling_interval, SHORTEST_PAUSE),
+        splay=max(conf.splay, 0.0),
+        cachedir=Path(conf.cachedir),
+        deployment_keys=tuple(conf.deployment_key),
         ca_certificate=conf.cfn.ca_certificate,
     )
 
 
-def _try_out(collect: ModuleType, path: Path, files: dict[str, list[str]]) -> None:
-    """Read every value of os-collect-config's file once. Raises SettingsError for the first that is wrong."""
-    trial = cfg.ConfigOpts()
-    trial.register_opts(collect.opts)
-    for name, module in collect.COLLECTORS.items():
-        trial.register_opts(module.opts, group=name)
+def _names(collectors: list[str]) -> list[str]:
+    """The collectors' names. Old templates wrote the whole list as one JSON text, over which the reference ends."""
+    names: list[str] = []
+    for text in collectors:
+        try:
+            listed = json.loads(text) if text.startswith("[") else [text]
+        except ValueError:
+            listed = [text]
+        names += [str(name) for name in listed]
+    return list(dict.fromkeys(names))
+
+
+def prepare_collector(module: ModuleType, name: str) -> cfg.ConfigOpts:
+    """Make one of os-collect-config's modules find its section, and return its configuration.
+
+    Raises SettingsError when a value there is wrong.
+    """
+    conf = cfg.CONF
     try:
-        trial(args=[], project="os-collect-config", **files)
-        for option in collect.opts:
-            trial[option.dest]
-        for name, module in collect.COLLECTORS.items():
-            for option in module.opts:
-                trial[name][option.dest]
-    # oslo.config ends the process over some mistakes, as a program that has just been started would.
-    except (cfg.Error, ValueError, SystemExit) as error:
-        raise errors.SettingsError(
-            str(error) or "it cannot be understood",
-            path=str(path),
-            hint="a literal $ is written $$; see the file's format in os-collect-config",
-        ) from None
+        conf.register_opts(module.opts, group=name)
+        if name == "cfn":
+            conf.set_override("deployment_key", [], group="cfn")
+        for option in module.opts:
+            conf[name][option.dest]
+    except (cfg.Error, ValueError) as error:
+        raise _wrong_collect_file(error, f"[{name}]") from None
+    return conf
+
+
+def region_of(section: str) -> str:
+    """The region that a collector's section names, or an empty text."""
+    return str(cfg.CONF[section].region_name or "")
+
+
+def old_deployed_dir(environ: Mapping[str, str] = os.environ) -> Path:
+    """Where older versions of heat-config kept the files that are in `deployed_dir` now."""
+    return Path(environ.get("HEAT_CONFIG_DEPLOYED_OLD") or "/var/run/heat-config/deployed")

@@ -5,12 +5,12 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from overcloud_agent import errors, journal, model
+from overcloud_agent import errors, journal, merge, model
 
 STATES_PAGE = Path(__file__).resolve().parents[2] / "docs" / "states.md"
 TARGET = model.Target(transport="CFN_SIGNAL", url="http://heat/?Signature=secret")
@@ -38,14 +38,21 @@ def documents(*keys: str) -> dict[str, object]:
     return {key: {"id": key, "name": key, "group": "script", "config": "password"} for key in keys}
 
 
+def receive(book: journal.Journal, source: str, listed: Mapping[str, object]) -> tuple[list[str], list[str]]:
+    """Take in the list of one source, the only one that is configured; returns what is to run and what is not."""
+    entries = {key: merge.Listed(source, document, "", "") for key, document in listed.items()}
+    changes = book.receive({source: entries})
+    return [*changes.new, *changes.back], changes.superseded
+
+
 def state(book: journal.Journal, key: str) -> str:
     return next(str(row["state"]) for row in book.rows("deployments") if row["id"] == key)
 
 
 def bring_to(book: journal.Journal, key: str, wanted: str) -> None:
-    book.receive("cfn", documents(key))
+    receive(book, "cfn", documents(key))
     if wanted == "superseded":
-        book.receive("cfn", {})
+        receive(book, "cfn", {})
     settled = {"signalled": "delivered", "refused": "refused", "expired": "expired", "withdrawn": "withdrawn"}
     if wanted in ("running", "finished", *settled):
         book.start(key)
@@ -60,7 +67,7 @@ def test_only_its_owner_reads_it(tmp_path: Path) -> None:
     os.umask(0o000)
     try:
         book = journal.Journal.open(tmp_path / "state")
-        book.receive("cfn", documents("a"))
+        receive(book, "cfn", documents("a"))
     finally:
         os.umask(0o022)
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
@@ -89,8 +96,8 @@ def test_the_picture_in_the_docs_is_the_table() -> None:
 
 
 def test_deployments_run_in_the_order_of_the_list(book: journal.Journal) -> None:
-    book.receive("cfn", documents("b", "c"))
-    book.receive("cfn", documents("a", "b", "c"))
+    receive(book, "cfn", documents("b", "c"))
+    receive(book, "cfn", documents("a", "b", "c"))
     order = []
     while waiting := book.next_received():
         order.append(waiting[0])
@@ -99,24 +106,24 @@ def test_deployments_run_in_the_order_of_the_list(book: journal.Journal) -> None
 
 
 def test_what_is_known_is_never_taken_in_again(book: journal.Journal) -> None:
-    assert book.receive("cfn", documents("a")) == (["a"], [])
+    assert receive(book, "cfn", documents("a")) == (["a"], [])
     book.start("a")
     book.finish("a", model.succeeded(""), [])
-    assert book.receive("cfn", documents("a")) == ([], [])
+    assert receive(book, "cfn", documents("a")) == ([], [])
     assert book.next_received() is None
 
 
 def test_what_left_the_metadata_before_it_ran_is_superseded(book: journal.Journal) -> None:
-    book.receive("cfn", documents("a", "b"))
-    assert book.receive("cfn", documents("b")) == ([], ["a"])
+    receive(book, "cfn", documents("a", "b"))
+    assert receive(book, "cfn", documents("b")) == ([], ["a"])
     assert state(book, "a") == "superseded"
 
 
 def test_what_comes_back_into_the_metadata_is_received_again(book: journal.Journal) -> None:
     """Heat may serve an old list for a moment (bug 1731032)."""
-    book.receive("cfn", documents("a", "b"))
-    book.receive("cfn", documents("b"))
-    assert book.receive("cfn", documents("a", "b")) == (["a"], [])
+    receive(book, "cfn", documents("a", "b"))
+    receive(book, "cfn", documents("b"))
+    assert receive(book, "cfn", documents("a", "b")) == (["a"], [])
     waiting = book.next_received()
     assert waiting is not None
     assert waiting == ("a", documents("a")["a"])
@@ -132,21 +139,22 @@ def test_signals_written_under_a_clock_that_was_set_back_are_due(book: journal.J
 def test_text_that_is_no_unicode_is_no_trouble(book: journal.Journal) -> None:
     document = {"id": "a\ud800", "name": "\udfff\n", "group": "\ud800"}
     key = model.identify(document)
-    assert book.receive("cfn", {key: document}) == ([key], [])
+    assert receive(book, "cfn", {key: document}) == ([key], [])
     book.reject(key, model.failed("\ud800\n"), [TARGET])
     assert state(book, key) == "finished"
 
 
 def test_what_another_source_lists_is_left_alone(book: journal.Journal) -> None:
-    book.receive("heat", documents("a"))
-    assert book.receive("cfn", {}) == ([], [])
+    receive(book, "heat", documents("a"))
+    assert book.receive({"cfn": {}, "heat": None}).superseded == [], "heat has not answered since the start"
+    assert receive(book, "cfn", {}) == ([], ["a"]), "heat is not asked any more"
 
 
 def test_what_had_begun_when_the_process_died_is_not_superseded(book: journal.Journal) -> None:
-    book.receive("cfn", documents("a"))
+    receive(book, "cfn", documents("a"))
     book.start("a")
     book.resume("a")
-    assert book.receive("cfn", {}) == ([], [])
+    assert receive(book, "cfn", {}) == ([], [])
     waiting = book.next_received()
     assert waiting is not None
     assert waiting[0] == "a"
@@ -170,7 +178,7 @@ def journal_content(tmp_path: Path) -> bytes:
 
 
 def test_no_target_means_nobody_waits(book: journal.Journal) -> None:
-    book.receive("cfn", documents("a"))
+    receive(book, "cfn", documents("a"))
     book.start("a")
     book.finish("a", model.succeeded(""), [])
     assert state(book, "a") == "signalled"
@@ -178,7 +186,7 @@ def test_no_target_means_nobody_waits(book: journal.Journal) -> None:
 
 
 def test_a_deployment_is_signalled_when_all_its_signals_are(book: journal.Journal) -> None:
-    book.receive("cfn", documents("a"))
+    receive(book, "cfn", documents("a"))
     book.start("a")
     book.finish("a", model.succeeded(""), [TARGET, TARGET])
     first, second = (row["seq"] for row in book.due_signals())
@@ -226,13 +234,13 @@ def test_other_processes_do_not_delete_the_log_under_two_connections(tmp_path: P
     """SQLite's locks are the process's: opening the file a second time must not drop them (howtocorrupt, 2.2)."""
     first = journal.Journal.open(tmp_path)
     second = journal.Journal.open(tmp_path)
-    first.receive("cfn", documents("a"))
+    receive(first, "cfn", documents("a"))
     script = (
         "import sys, pathlib; from overcloud_agent import journal;"
         "journal.Journal.open(pathlib.Path(sys.argv[1])).close()"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=True)
-    first.receive("cfn", documents("a", "b"))
+    receive(first, "cfn", documents("a", "b"))
     query = "import sqlite3, sys; print(sqlite3.connect(sys.argv[1]).execute('SELECT id FROM deployments').fetchall())"
     seen = subprocess.run(
         [sys.executable, "-c", query, str(tmp_path / "journal.sqlite")], capture_output=True, text=True

@@ -1,0 +1,51 @@
+"""One process at a time works with a state directory."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from overcloud_agent import errors
+
+
+@contextlib.contextmanager
+def exclusive(state_dir: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock that makes this process the only one that works with `state_dir`.
+
+    With `wait`, wait for as long as another one holds it; else raises Busy.
+    """
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise errors.JournalError(
+            f"cannot use the state directory {state_dir}: {error.strerror}", hint="set state_dir in the configuration"
+        ) from None
+    try:
+        if not _lock(descriptor):
+            if not wait:
+                raise errors.Busy(
+                    f"another agent works with {state_dir}", hint="`overcloud-agent status` tells what it does"
+                )
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        yield
+    finally:
+        # The kernel drops the lock when the process dies, whatever the way; the file stays.
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """Take the lock; `status` holds it for a moment to see whether it is free, so this tries more than once."""
+    for attempt in range(5):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except OSError:
+            time.sleep(0.02 * attempt)
+    return False

@@ -1,0 +1,161 @@
+"""ZAQAR_MESSAGE: messages are read, and deleted only when what they say is safe with us.
+
+os-collect-config's zaqar collector pops a message before it is used, so one that comes before a crash is lost. Its two
+ways of reading are replaced here: over HTTP a poll is one request that lists what is in the queue; over a websocket
+the collector subscribes once, and waits for news instead of polling. Every message is the node's whole metadata, so
+the newest one counts. Messages live for an hour, so reading goes on while an older one is not acknowledged yet.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import Any, Protocol
+from urllib import parse
+
+from overcloud_agent import collectors, errors, keystone, settings, web
+
+log = logging.getLogger(__name__)
+
+# Seconds for one request.
+TIMEOUT = 30.0
+
+# Zaqar's own limits for one request (max_messages_per_page, max_messages_per_claim_or_pop).
+PAGE = 20
+
+
+class Queue(Protocol):
+    """A queue, over whichever transport."""
+
+    def messages(self) -> Sequence[dict[str, Any]]:
+        """The messages that are in it, oldest first; waits for one, if the transport can. Raises SourceError."""
+
+    def delete(self, ids: Sequence[str]) -> None:
+        """Delete messages; one that is gone is no error. Raises SourceError."""
+
+    def close(self) -> None:
+        """End a wait, from another thread."""
+
+
+def make(build: Any, section: Any, polling: settings.Polling) -> collectors.Collector:
+    """os-collect-config's collector (`build` is its class, `section` its configuration) with our way of reading."""
+    return _Collector(build, section, polling)
+
+
+class _Collector:
+    def __init__(self, build: Any, section: Any, polling: settings.Polling) -> None:
+        self.waits = bool(section.use_websockets)
+        self._section = section
+        self._ca_certificate = section.ca_file or polling.ca_certificate
+        self._queue: Queue | None = None
+        self._listed: tuple[str, ...] = ()
+        self._understood: tuple[str, ...] = ()
+        self._peer = build(keystoneclient=self, zaqarclient=None, discover_class=collectors.NoDiscovery, transport=None)
+        self._peer.get_data_wsgi = self._peer.get_data_websocket = self._newest
+
+    # The collector makes a keystone client before it reads, which then only hands its token on.
+
+    auth_token = ""
+
+    def Client(self, **_: object) -> _Collector:  # noqa: N802  the library's name for it
+        return self
+
+    def collect(self) -> tuple[object, object]:
+        """What the newest message says. The receipt is the ids of all messages up to that."""
+        try:
+            content = collectors.ask(self._peer)
+        except errors.SourceError:
+            self.close()
+            self._queue = None
+            raise
+        return content, self._listed
+
+    def _newest(self, *_: object) -> object:
+        if self._queue is None:
+            self._queue = _open(self._section, self._ca_certificate)
+        messages = self._queue.messages()
+        self._listed = tuple(str(message.get("id") or _id_of(message)) for message in messages)
+        if not messages or self._listed == self._understood:
+            raise collectors.Unchanged
+        return messages[-1].get("body")
+
+    def understood(self) -> None:
+        self._understood = self._listed
+
+    def acknowledge(self, receipt: object) -> None:
+        if self._queue is not None and isinstance(receipt, tuple):
+            self._queue.delete(receipt)
+
+    def close(self) -> None:
+        if self._queue is not None:
+            self._queue.close()
+
+
+def _open(section: Any, ca_certificate: str | None) -> Queue:
+    login = keystone.Login(
+        section.auth_url,
+        section.user_id,
+        section.password,
+        section.project_id,
+        section.region_name or "",
+        ca_certificate=ca_certificate,
+        timeout=TIMEOUT,
+    )
+    if section.use_websockets:
+        from overcloud_agent import zaqar_socket
+
+        return zaqar_socket.Queue(login, section.queue_id)
+    return _HttpQueue(login, section.queue_id)
+
+
+def _id_of(message: dict[str, Any]) -> str:
+    """A message's id out of its link, where it has no other."""
+    return parse.urlsplit(str(message.get("href", ""))).path.rpartition("/")[2]
+
+
+class _HttpQueue:
+    """A queue over Zaqar's API, version 2."""
+
+    def __init__(self, login: keystone.Login, queue_id: str) -> None:
+        self._session = keystone.Session(login)
+        self._path = f"/v2/queues/{parse.quote(queue_id, safe='')}/messages"
+        # Zaqar does not show a client what it posted itself, unless asked with `echo`; Heat has another one.
+        self._headers = {"Client-ID": str(uuid.uuid4()), "Accept": "application/json"}
+
+    def messages(self) -> Sequence[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        query = {"limit": str(PAGE), "echo": "true", "include_claimed": "true"}
+        while True:
+            page, marker = self._page(query)
+            found += page
+            if len(page) < PAGE or not marker:
+                return found
+            query["marker"] = marker
+
+    def _page(self, query: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
+        answer = self._ask("GET", query)
+        if answer.status_code == 204:
+            return [], ""
+        content = collectors.parse(answer.text)
+        messages = content.get("messages") if isinstance(content, dict) else None
+        if not isinstance(content, dict) or not isinstance(messages, list):
+            raise errors.SourceError("its answer is not a list of messages")
+        links = content.get("links") or []
+        following = next((str(link.get("href")) for link in links if link.get("rel") == "next"), "")
+        markers = parse.parse_qs(parse.urlsplit(following).query).get("marker", [""])
+        return messages, markers[0]
+
+    def delete(self, ids: Sequence[str]) -> None:
+        for begin in range(0, len(ids), PAGE):
+            self._ask("DELETE", {"ids": ",".join(ids[begin : begin + PAGE])})
+
+    def _ask(self, method: str, query: dict[str, str]) -> Any:
+        with web.deadline(TIMEOUT):
+            answer = self._session.request("messaging", method, self._path, params=query, headers=self._headers)
+        if not answer.ok:
+            raise errors.SourceError(f"Zaqar answered {answer.status_code}")
+        return answer
+
+    def close(self) -> None:
+        return None
