@@ -29,7 +29,7 @@ from overcloud_agent import (
     settings,
 )
 from overcloud_agent import run as processes
-from overcloud_agent.signals import outbox
+from overcloud_agent.signals import outbox, sender
 
 log = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def _working(config: settings.Settings) -> Iterator[_Agent]:
             signal.signal(number, handler)
 
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 
 
 class _Agent:
@@ -139,7 +139,7 @@ class _Agent:
     def _configure(self, config: settings.Settings, polling: settings.Polling) -> None:
         self.config = config
         self._polling = polling
-        self.outbox.ca_certificate = polling.ca_certificate
+        self.outbox.access = sender.access(config, polling)
         self.sources = collect.Sources(polling, self._nudge)
         self._metadata = metadata.Metadata(
             polling.cachedir, config.state_dir, polling.collectors, polling.deployment_keys
@@ -154,6 +154,10 @@ class _Agent:
     # What signals and threads ask for
 
     def on_signal(self, number: int, _frame: object) -> None:
+        if number == signal.SIGUSR1:
+            # Of `overcloud-agent signals flush`. The outbox works beside the hooks; the flow has nothing to do with it.
+            self.outbox.hurry()
+            return
         if number == signal.SIGHUP:
             self.reload_requested = True
         else:
@@ -334,7 +338,7 @@ class _Agent:
 
     def _finish(self, key: str, document: Any, result: model.Result) -> None:
         target = model.target_of(document)
-        result = model.fitted(result)
+        result = model.fitted(result, limit=model.max_body(target))
         self.journal.finish(key, result, [target] if target else [])
         # Dying here leaves the file with the result out: it is for people and for TripleO, who ask while we live.
         try:

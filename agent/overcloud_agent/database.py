@@ -46,9 +46,11 @@ CREATE TABLE signals (
     attempts INTEGER NOT NULL DEFAULT 0,
     next_at REAL NOT NULL,
     last_error TEXT NOT NULL DEFAULT '',
-    endpoint TEXT NOT NULL DEFAULT ''
+    endpoint TEXT NOT NULL DEFAULT '',
+    holds INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX signals_by_endpoint ON signals (state, endpoint, next_at);
+CREATE INDEX signals_by_deployment ON signals (deployment);
 CREATE TABLE steps (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     deployment TEXT NOT NULL,
@@ -76,8 +78,10 @@ ALTER TABLE deployments ADD COLUMN lineage TEXT NOT NULL DEFAULT '';
 ALTER TABLE deployments ADD COLUMN created TEXT NOT NULL DEFAULT '';
 ALTER TABLE deployments ADD COLUMN filed INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE signals ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
+ALTER TABLE signals ADD COLUMN holds INTEGER NOT NULL DEFAULT 0;
 DROP INDEX signals_by_state;
-CREATE INDEX signals_by_endpoint ON signals (state, endpoint, next_at)
+CREATE INDEX signals_by_endpoint ON signals (state, endpoint, next_at);
+CREATE INDEX signals_by_deployment ON signals (deployment)
 """,
 }
 

@@ -16,6 +16,7 @@ NAMES = (
     "hook.ended",
     "journal.finished",
     "signal.sent",
+    "signal.settled",
     "upgrade.pulled",
     "upgrade.created",
     "upgrade.stopped",

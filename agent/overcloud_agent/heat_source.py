@@ -6,10 +6,10 @@ its clients answers all of that from one session, so that a poll is one request.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from typing import Any
 
-from overcloud_agent import collectors, errors, keystone, settings, web
+from overcloud_agent import collectors, errors, keystone, settings
 
 # Seconds for one poll; the collector has no option for it.
 _TIMEOUT = 30.0
@@ -19,24 +19,15 @@ class Clients:
     """Stands for keystoneclient.v3.client and heatclient.client in the collector."""
 
     def __init__(self, polling: settings.Polling) -> None:
-        self._ca_certificate = polling.ca_certificate
+        self._logins = polling.credentials.logins
         self._session: keystone.Session | None = None
         self._digest = b""
         self._fetched = b""
 
-    def Client(self, *_: object, **options: Any) -> Clients:  # noqa: N802  the libraries' name for it
-        """A client of Keystone (which brings the login), or of Heat."""
+    def Client(self, *_: object, **__: object) -> Clients:  # noqa: N802  the libraries' name for it
+        """A client of Keystone, or of Heat; asked for when the section is known to be complete."""
         if self._session is None:
-            login = keystone.Login(
-                options["auth_url"],
-                options["user_id"],
-                options["password"],
-                options["project_id"],
-                settings.region_of("heat"),
-                ca_certificate=self._ca_certificate,
-                timeout=_TIMEOUT,
-            )
-            self._session = keystone.Session(login)
+            self._session = keystone.Session(dataclasses.replace(self._logins["heat"], timeout=_TIMEOUT))
         return self
 
     # The collector goes through these on its way from one client to the other: they are all the same session.
@@ -58,8 +49,7 @@ class Clients:
         """A resource's metadata. Raises Unchanged and SourceError."""
         assert self._session
         path = f"/stacks/{stack_id}/resources/{resource_name}/metadata"
-        with web.deadline(_TIMEOUT):
-            answer = self._session.request("orchestration", "GET", path)
+        answer = self._session.request("orchestration", "GET", path)
         if not answer.ok:
             raise errors.SourceError(f"Heat answered {answer.status_code}")
         self._fetched = hashlib.blake2b(answer.content).digest()

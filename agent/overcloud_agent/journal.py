@@ -24,9 +24,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import msgspec
-
-from overcloud_agent import database, errors, failpoints, merge, model
+from overcloud_agent import database, errors, failpoints, mail, merge, model
 
 TRANSITIONS: dict[str, tuple[str, ...]] = {
     "received": ("running", "superseded"),
@@ -39,10 +37,6 @@ TRANSITIONS: dict[str, tuple[str, ...]] = {
     "superseded": ("received",),
 }
 
-# Seconds. A signal that is due later than any pause reaches was written under a clock that has been set back since.
-_CLOCK_WAS_WRONG = 3600.0
-
-
 # What is known of the files ID.json and ID.notify.json: they are not there, they have all that heat-config writes, they
 # hold no credentials any more.
 UNFILED, FILED, SCRUBBED = range(3)
@@ -52,9 +46,6 @@ _NONE_RAN: Mapping[str, Ran] = {}
 
 _KNOWN = "SELECT id, state, source, started_at, lineage, created, position FROM deployments"
 
-# What becomes of a deployment with the last of its signals: by the worst of them.
-_FINAL = {"refused": "refused", "expired": "expired", "withdrawn": "withdrawn", "delivered": "signalled"}
-
 
 class Journal:
     """One connection to the journal. Not for sharing between threads: each opens its own."""
@@ -62,6 +53,7 @@ class Journal:
     def __init__(self, store: database.Database, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
+        self.mail = mail.Mail(store, clock, self._move)
 
     @classmethod
     def open(cls, directory: Path, *, clock: Callable[[], float] = time.time) -> Self:
@@ -247,78 +239,19 @@ class Journal:
         reason = model.plain(result.reason)
         self._move(db, deployment, "finished", reason=reason, ok=int(result.ok), finished_at=now, pid=None)
         for target in targets:
-            db.execute(
-                "INSERT INTO signals (deployment, transport, state, endpoint, target, body, next_at)"
-                " VALUES (?, ?, 'pending', ?, ?, ?, ?)",
-                (
-                    deployment,
-                    model.plain(target.transport),
-                    model.plain(target.endpoint),
-                    msgspec.json.encode(target).decode(),
-                    json.dumps(result.body).encode(),
-                    now,
-                ),
-            )
+            mail.post(db, deployment, target, result)
         if not targets:
             self._move(db, deployment, "signalled", document=None, signalled_at=now)
 
-    # Signals
-
-    def due_signals(self) -> list[sqlite3.Row]:
-        """The pending signals whose time has come: seq, deployment, transport, target, body, attempts."""
-        now = self._clock()
-        return self._store.read(
-            "SELECT * FROM signals WHERE state = 'pending' AND (next_at <= ? OR next_at > ?) ORDER BY seq",
-            now,
-            now + _CLOCK_WAS_WRONG,
-        )
+    # Signals: `mail` has what their delivery needs
 
     def next_signal_at(self) -> float | None:
         """When the next pending signal is due, in seconds since the epoch; None when none is pending."""
-        now = self._clock()
-        rows = self._store.read("SELECT next_at FROM signals WHERE state = 'pending'")
-        times = [now if row["next_at"] > now + _CLOCK_WAS_WRONG else float(row["next_at"]) for row in rows]
-        return min(times, default=None)
-
-    def hasten_signals(self) -> None:
-        """Make every pending signal due now: after a start the reason for waiting may be gone."""
-        with self._store.transaction() as db:
-            db.execute("UPDATE signals SET next_at = ? WHERE state = 'pending'", (self._clock(),))
-
-    def postpone_signal(self, seq: int, error: str, delay: float) -> None:
-        """Try again in `delay` seconds."""
-        with self._store.transaction() as db:
-            db.execute(
-                "UPDATE signals SET attempts = attempts + 1, last_error = ?, next_at = ? WHERE seq = ?",
-                (error, self._clock() + delay, seq),
-            )
-
-    def settle_signal(self, seq: int, state: str, error: str = "") -> None:
-        """Record that a signal is `delivered`, `refused`, `expired` or `withdrawn`; with its last one, the deployment
-        follows.
-
-        Its target and body are dropped here: a pre-signed URL is a credential, outputs may hold some.
-        """
-        assert state in _FINAL
-        with self._store.transaction() as db:
-            db.execute(
-                "UPDATE signals SET state = ?, attempts = attempts + 1, last_error = ?, target = NULL, body = NULL"
-                " WHERE seq = ?",
-                (state, error, seq),
-            )
-            row = db.execute("SELECT deployment FROM signals WHERE seq = ?", (seq,)).fetchone()
-            states = db.execute("SELECT state FROM signals WHERE deployment = ?", (row["deployment"],))
-            left = {entry["state"] for entry in states}
-            if "pending" not in left:
-                final = next(_FINAL[state] for state in _FINAL if state in left)
-                self._move(db, row["deployment"], final, document=None, signalled_at=self._clock())
-        # What was dropped must not linger in the write-ahead log either.
-        self._store.forget()
+        return self.mail.next_at()
 
     def withdraw(self, deployment: str) -> None:
-        """pending -> withdrawn, for all signals of a deployment."""
-        for row in self._store.read("SELECT seq FROM signals WHERE deployment = ? AND state = 'pending'", deployment):
-            self.settle_signal(row["seq"], "withdrawn")
+        """Give up what is pending of a deployment: Heat wants something else by now. The deployment follows."""
+        self.mail.withdraw(deployment)
 
     # Steps
 
@@ -366,11 +299,13 @@ class Journal:
         columns = {
             "deployments": "id, name, grp, source, state, ok, reason, received_at, started_at, finished_at,"
             " signalled_at FROM deployments ORDER BY received_at, position",
-            "signals": "deployment, transport, state, attempts, next_at, last_error FROM signals ORDER BY seq",
+            "signals": "deployment, transport, endpoint, state, attempts, next_at, last_error FROM signals"
+            " ORDER BY seq",
             "steps": "deployment, container, step, started_at, ended_at, ok FROM steps ORDER BY seq",
             "sources": "name, ok, error, polled_at, answered_at FROM sources ORDER BY name",
         }[table]
-        return [dict(row) for row in self._store.read(f"SELECT {columns}")]
+        found = [dict(row) for row in self._store.read(f"SELECT {columns}")]
+        return self.mail.explained(found) if table == "signals" else found
 
 
 def _known(row: sqlite3.Row) -> merge.Known:

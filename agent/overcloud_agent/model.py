@@ -24,6 +24,9 @@ RESERVED_OUTPUT = "unset_hook"
 # heat/common/wsgi.py refuses a JSON body of more than 1 MiB; what remains is room for what a proxy may add.
 MAX_BODY = 1_000_000
 
+# Zaqar refuses a message of more than 256 KiB ([transport] max_messages_post_size), its envelope included.
+MAX_MESSAGE = 250_000
+
 # Inputs by which Heat tells the agent where the answer goes. They are used by the agent itself, so they must be text.
 _SIGNAL_INPUTS = (
     "deploy_action",
@@ -333,18 +336,23 @@ def _judge(returncode: int, body: dict[str, Any]) -> Result:
     return Result(body=body, ok=False, reason=reason)
 
 
-def fitted(result: Result) -> Result:
-    """The result with a body that Heat takes: at most MAX_BODY bytes as JSON.
+def max_body(target: Target | None) -> int:
+    """How many bytes of JSON a result may have on its way to `target`."""
+    return MAX_MESSAGE if target and target.transport == "ZAQAR_SIGNAL" else MAX_BODY
+
+
+def fitted(result: Result, *, limit: int = MAX_BODY) -> Result:
+    """The result with a body that Heat takes: at most `limit` bytes as JSON.
 
     The middle of deploy_stdout and deploy_stderr is cut, and the cut is named, until it fits. Outputs are never cut:
     if they alone are too long, the result is a failure that names the longest.
     """
     length = len(json.dumps(result.body))
-    if length <= MAX_BODY:
+    if length <= limit:
         return result
     streams = {key: result.body[key] for key in ("deploy_stdout", "deploy_stderr") if _is_text(result.body.get(key))}
     rest = {key: value for key, value in result.body.items() if key not in streams}
-    room = MAX_BODY - len(json.dumps({**rest, **dict.fromkeys(streams, "")}))
+    room = limit - len(json.dumps({**rest, **dict.fromkeys(streams, "")}))
     if room < 1000:
         longest = max(rest, key=lambda key: len(json.dumps(rest[key])))
         return failed(f"the result is too long for Heat ({length} bytes); the longest output is {longest!r}")

@@ -17,7 +17,7 @@ from types import ModuleType
 
 from oslo_config import cfg
 
-from overcloud_agent import deadlines, errors
+from overcloud_agent import deadlines, errors, keystone
 
 CONFIG_FILE = Path("/etc/overcloud-agent.conf")
 CONFIG_DIR = Path("/etc/overcloud-agent.conf.d")
@@ -85,6 +85,13 @@ OPTIONS = (
         max=3600.0,
         help="Longest pause, in seconds, between attempts to signal.",
     ),
+    cfg.FloatOpt(
+        "cfn_signal_ttl",
+        default=900.0,
+        min=1.0,
+        max=MOST_SECONDS,
+        help="Seconds for which the URL of a CFN_SIGNAL is valid: Keystone's [credential] auth_ttl, there in minutes.",
+    ),
 )
 
 
@@ -104,6 +111,17 @@ class Settings:
     podman_url: str
     signal_timeout: float
     signal_retry_max: float
+    cfn_signal_ttl: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Credentials:
+    """What os-collect-config's file has to ask for metadata with, and the agent to deliver late results with."""
+
+    logins: Mapping[str, keystone.Login] = dataclasses.field(default_factory=dict)
+    """By section: [heat], [zaqar]."""
+    access_key_id: str = ""
+    secret_access_key: str = dataclasses.field(default="", repr=False)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -120,6 +138,7 @@ class Polling:
     """Under which keys of the metadata lists of deployments are."""
     ca_certificate: str | None = None
     """A file that Heat's certificates are verified with; None for the system's."""
+    credentials: Credentials = dataclasses.field(default_factory=Credentials)
 
 
 def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -148,6 +167,7 @@ def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.env
         podman_url=environ.get("CONTAINER_HOST") or conf.podman_url,
         signal_timeout=conf.signal_timeout,
         signal_retry_max=conf.signal_retry_max,
+        cfn_signal_ttl=conf.cfn_signal_ttl,
     )
 
 
@@ -180,7 +200,13 @@ _COLLECT_OPTIONS = (
     cfg.FloatOpt("splay", default=0.0),
     cfg.MultiStrOpt("deployment_key", default=["deployments"]),
 )
-_CA_CERTIFICATE = cfg.StrOpt("ca_certificate")
+# What of the collectors' sections the agent needs itself.
+_LOGIN_OPTIONS = ("auth_url", "user_id", "password", "project_id", "region_name")
+_SECTIONS = {
+    "cfn": ("ca_certificate", "access_key_id", "secret_access_key"),
+    "heat": _LOGIN_OPTIONS,
+    "zaqar": (*_LOGIN_OPTIONS, "ca_file"),
+}
 
 
 def load_collectors(settings: Settings, *, collecting: bool = True) -> Polling:
@@ -193,8 +219,12 @@ def load_collectors(settings: Settings, *, collecting: bool = True) -> Polling:
     # A file with a mistake must not spoil the configuration in force, so it is read into another object first. That
     # one has the collectors' options which the agent needs itself; in the global one they are the collectors' own.
     own = cfg.ConfigOpts()
-    own.register_opt(_CA_CERTIFICATE, group="cfn")
-    polling = _read_polling(_parse_collect(own, path))
+    for section, names in _SECTIONS.items():
+        own.register_opts([cfg.StrOpt(name) for name in names], group=section)
+    try:
+        polling = _read_polling(_parse_collect(own, path))
+    except (cfg.Error, ValueError) as error:
+        raise _wrong_collect_file(error, path) from None
     if collecting:
         _check_sections(path, polling.collectors)
     conf = cfg.CONF
@@ -250,7 +280,22 @@ def _read_polling(conf: cfg.ConfigOpts) -> Polling:
         cachedir=Path(conf.cachedir),
         deployment_keys=tuple(conf.deployment_key),
         ca_certificate=conf.cfn.ca_certificate,
+        credentials=_credentials(conf),
     )
+
+
+def _credentials(conf: cfg.ConfigOpts) -> Credentials:
+    """What of the node's own credentials is complete."""
+    logins = {
+        section: keystone.Login(
+            **{name: conf[section][name] or "" for name in _LOGIN_OPTIONS},
+            ca_certificate=(conf.zaqar.ca_file if section == "zaqar" else None) or conf.cfn.ca_certificate,
+        )
+        for section in ("heat", "zaqar")
+        if all(conf[section][name] for name in _LOGIN_OPTIONS if name != "region_name")
+    }
+    key, secret = conf.cfn.access_key_id, conf.cfn.secret_access_key
+    return Credentials(logins=logins, access_key_id=key or "", secret_access_key=secret or "")
 
 
 def _names(collectors: list[str]) -> list[str]:
@@ -280,11 +325,6 @@ def prepare_collector(module: ModuleType, name: str) -> cfg.ConfigOpts:
     except (cfg.Error, ValueError) as error:
         raise _wrong_collect_file(error, f"[{name}]") from None
     return conf
-
-
-def region_of(section: str) -> str:
-    """The region that a collector's section names, or an empty text."""
-    return str(cfg.CONF[section].region_name or "")
 
 
 def old_deployed_dir(environ: Mapping[str, str] = os.environ) -> Path:

@@ -8,13 +8,14 @@ the newest one counts. Messages live for an hour, so reading goes on while an ol
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
 from urllib import parse
 
-from overcloud_agent import collectors, errors, keystone, settings, web
+from overcloud_agent import collectors, errors, keystone, settings
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class _Collector:
     def __init__(self, build: Any, section: Any, polling: settings.Polling) -> None:
         self.waits = bool(section.use_websockets)
         self._section = section
-        self._ca_certificate = section.ca_file or polling.ca_certificate
+        self._logins = polling.credentials.logins
         self._queue: Queue | None = None
         self._listed: tuple[str, ...] = ()
         self._understood: tuple[str, ...] = ()
@@ -73,7 +74,7 @@ class _Collector:
 
     def _newest(self, *_: object) -> object:
         if self._queue is None:
-            self._queue = _open(self._section, self._ca_certificate)
+            self._queue = _open(self._section, self._logins["zaqar"])
         messages = self._queue.messages()
         self._listed = tuple(str(message.get("id") or _id_of(message)) for message in messages)
         if not messages or self._listed == self._understood:
@@ -92,16 +93,8 @@ class _Collector:
             self._queue.close()
 
 
-def _open(section: Any, ca_certificate: str | None) -> Queue:
-    login = keystone.Login(
-        section.auth_url,
-        section.user_id,
-        section.password,
-        section.project_id,
-        section.region_name or "",
-        ca_certificate=ca_certificate,
-        timeout=TIMEOUT,
-    )
+def _open(section: Any, login: keystone.Login) -> Queue:
+    login = dataclasses.replace(login, timeout=TIMEOUT)
     if section.use_websockets:
         from overcloud_agent import zaqar_socket
 
@@ -151,8 +144,7 @@ class _HttpQueue:
             self._ask("DELETE", {"ids": ",".join(ids[begin : begin + PAGE])})
 
     def _ask(self, method: str, query: dict[str, str]) -> Any:
-        with web.deadline(TIMEOUT):
-            answer = self._session.request("messaging", method, self._path, params=query, headers=self._headers)
+        answer = self._session.request("messaging", method, self._path, params=query, headers=self._headers)
         if not answer.ok:
             raise errors.SourceError(f"Zaqar answered {answer.status_code}")
         return answer

@@ -41,7 +41,7 @@ def test_what_could_not_be_sent_is_sent_after_a_restart(node: nodes.Node, heat: 
         assert node.run("apply", "--deliver-within", "0.5").returncode == 1
         (row,) = node.status()["signals"]
         assert (row["state"], row["transport"]) == ("pending", "CFN_SIGNAL")
-        assert row["last_error"] == f"http://127.0.0.1:{port}: ConnectionError"
+        assert row["last_error"] == f"http://127.0.0.1:{port}: connection refused"
     with heatlike.HeatLike(port=port) as back:
         assert node.run("apply").returncode == 0
         assert back.signal("a", within=1)["deploy_stdout"] == "fine"
@@ -75,16 +75,16 @@ def test_an_address_that_makes_no_sense_keeps_nobody_else_waiting(
     assert "is not an http or https URL" in node.status()["signals"][0]["last_error"]
 
 
-def test_a_transport_that_this_version_lacks_is_a_named_end(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+def test_a_transport_that_nobody_knows_is_a_named_end(node: nodes.Node, heat: heatlike.HeatLike) -> None:
     node.hook("script", GOOD)
     deployment = heat.deployment("a")
     for entry in deployment["inputs"]:
         if entry["name"] == "deploy_signal_transport":
-            entry["value"] = "ZAQAR_SIGNAL"
+            entry["value"] = "PIGEON_SIGNAL"
     node.start()
     heat.serve(deployment)
     node.await_state("a", "refused")
-    assert "cannot signal by ZAQAR_SIGNAL" in node.status()["signals"][0]["last_error"]
+    assert "cannot signal by PIGEON_SIGNAL" in node.status()["signals"][0]["last_error"]
 
 
 def test_nobody_wants_an_answer(node: nodes.Node, heat: heatlike.HeatLike) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from overcloud_agent import errors, journal, merge, model
+from overcloud_agent import errors, journal, mail, merge, model
 
 STATES_PAGE = Path(__file__).resolve().parents[2] / "docs" / "states.md"
 TARGET = model.Target(transport="CFN_SIGNAL", url="http://heat/?Signature=secret")
@@ -45,6 +45,13 @@ def receive(book: journal.Journal, source: str, listed: Mapping[str, object]) ->
     return [*changes.new, *changes.back], changes.superseded
 
 
+def pending(book: journal.Journal) -> mail.Pending:
+    """The signal that would be sent now."""
+    found = book.mail.next(TARGET.endpoint)
+    assert found
+    return found
+
+
 def state(book: journal.Journal, key: str) -> str:
     return next(str(row["state"]) for row in book.rows("deployments") if row["id"] == key)
 
@@ -59,7 +66,7 @@ def bring_to(book: journal.Journal, key: str, wanted: str) -> None:
     if wanted in ("finished", *settled):
         book.finish(key, model.succeeded(""), [TARGET])
     if wanted in settled:
-        book.settle_signal(book.due_signals()[0]["seq"], settled[wanted])
+        book.mail.settle(pending(book).seq, settled[wanted])
     assert state(book, key) == wanted
 
 
@@ -131,8 +138,10 @@ def test_what_comes_back_into_the_metadata_is_received_again(book: journal.Journ
 
 def test_signals_written_under_a_clock_that_was_set_back_are_due(book: journal.Journal, clock: Clock) -> None:
     bring_to(book, "a", "finished")
+    book.mail.postpone(pending(book).seq, "heat answered 503", 30.0)
+    assert book.mail.next(TARGET.endpoint) is None
     clock.now -= 10 * 86400
-    assert len(book.due_signals()) == 1
+    assert pending(book).attempts == 1
     assert book.next_signal_at() == clock.now
 
 
@@ -189,21 +198,19 @@ def test_a_deployment_is_signalled_when_all_its_signals_are(book: journal.Journa
     receive(book, "cfn", documents("a"))
     book.start("a")
     book.finish("a", model.succeeded(""), [TARGET, TARGET])
-    first, second = (row["seq"] for row in book.due_signals())
-    book.settle_signal(first, "delivered")
+    book.mail.settle(pending(book).seq, "delivered")
     assert state(book, "a") == "finished"
-    book.settle_signal(second, "delivered")
+    book.mail.settle(pending(book).seq, "delivered")
     assert state(book, "a") == "signalled"
 
 
 def test_a_postponed_signal_waits_and_is_hastened_by_a_restart(book: journal.Journal, clock: Clock) -> None:
     bring_to(book, "a", "finished")
-    seq = book.due_signals()[0]["seq"]
-    book.postpone_signal(seq, "heat answered 503", 30.0)
-    assert book.due_signals() == []
+    book.mail.postpone(pending(book).seq, "heat answered 503", 30.0)
+    assert book.mail.next(TARGET.endpoint) is None
     assert book.next_signal_at() == clock.now + 30
-    book.hasten_signals()
-    assert [row["attempts"] for row in book.due_signals()] == [1]
+    book.mail.hasten()
+    assert pending(book).attempts == 1
 
 
 def test_a_damaged_journal_is_an_error_with_a_way_out(tmp_path: Path) -> None:

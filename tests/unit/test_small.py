@@ -13,7 +13,7 @@ from click import testing
 
 import places
 from overcloud_agent import cli, collect, errors, failpoints, identifiers, log, notify, redact, settings
-from overcloud_agent.signals import outbox, verdict
+from overcloud_agent.signals import lane, verdict
 
 
 def test_a_traceback_in_the_log_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
@@ -56,9 +56,9 @@ def test_every_pause_is_jittered() -> None:
 
 
 def test_retries_back_off_with_full_jitter_up_to_a_bound() -> None:
-    assert [outbox.backoff(n, 60.0, uniform=lambda _low, high: high) for n in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
-    assert outbox.backoff(5, 60.0, uniform=lambda low, _high: low) == 0.2
-    assert outbox.backoff(100_000, 60.0, uniform=lambda _low, high: high) == 60
+    assert [lane.backoff(n, 60.0, uniform=lambda _low, high: high) for n in range(8)] == [1, 2, 4, 8, 16, 32, 60, 60]
+    assert lane.backoff(5, 60.0, uniform=lambda low, _high: low) == 0.2
+    assert lane.backoff(100_000, 60.0, uniform=lambda _low, high: high) == 60
 
 
 @pytest.mark.parametrize(

@@ -1,144 +1,163 @@
-"""The outbox: send every pending signal until Heat accepts or refuses it for good.
+"""The outbox: have every pending signal sent until Heat accepts or refuses it for good.
 
-It runs in a thread beside the hooks, with a journal connection of its own. What is due, and when, is in the journal,
-so a restart or a reboot loses nothing.
+It runs beside the hooks: one thread that knows who is waited for, and a lane (lane.py) for each endpoint that has
+something due. What is due, and when, is in the journal, so a restart or a reboot loses nothing.
 """
 
 from __future__ import annotations
 
 import logging
-import random
-import sqlite3
+import queue
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
-import msgspec
-
-from overcloud_agent import errors, failpoints, journal, model
-from overcloud_agent.signals import presigned, verdict
+from overcloud_agent import errors, journal
+from overcloud_agent.signals import lane, sender
 
 log = logging.getLogger(__name__)
 
-RETRY_BASE = 1.0
+# Endpoints that are asked at the same time; the others take turns.
+MOST_LANES = 32
 
-_PRESIGNED = frozenset({"CFN_SIGNAL", "TEMP_URL_SIGNAL"})
+# Endpoints of which it is remembered that they did not answer.
+_MOST_REMEMBERED = 1000
 
-
-def backoff(attempts: int, longest: float, *, uniform: Callable[[float, float], float] = random.uniform) -> float:
-    """Seconds to wait after `attempts` failures: full-jitter exponential, so nodes do not come back together."""
-    return max(0.2, uniform(0, min(longest, RETRY_BASE * 2 ** min(attempts, 30))))
+_Note = Literal["wake", "hurry", "stop"] | tuple[lane.Lane, errors.AgentError | None]
 
 
 class Outbox:
-    """Delivers signals from `state_dir`'s journal; `settled` is called after each that is done with."""
+    """Delivers signals from `state_dir`'s journal; `settled` is called after each that is done with.
+
+    `failure` is set when it cannot go on; `settled` is called then, too. `access` may be replaced at any time.
+    """
 
     def __init__(
         self, state_dir: Path, *, timeout: float, retry_max: float, settled: Callable[[], None] = lambda: None
     ) -> None:
-        self._state_dir = state_dir
-        self._timeout = timeout
-        self._retry_max = retry_max
-        self._settled = settled
-        self._work = threading.Condition()
-        self._new = True
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
         self.failure: errors.AgentError | None = None
-        self.ca_certificate: str | None = None
+        self.access = sender.Access()
+        self._around = lane.Surroundings(
+            state_dir=state_dir,
+            timeout=timeout,
+            retry_max=retry_max,
+            access=lambda: self.access,
+            settled=settled,
+            ended=lambda ended, failure: self._notes.put((ended, failure)),
+        )
+        # A SimpleQueue, because it is what a signal handler may put into.
+        self._notes: queue.SimpleQueue[_Note] = queue.SimpleQueue()
+        self._lanes: dict[str, lane.Lane] = {}
+        self._health: dict[str, lane.Health] = {}
+        self._served: dict[str, float] = {}
+        self._stopping = False
+        self._asked_last: set[str] = set()
+        """Endpoints that were asked after `stop`, or are being asked: once is enough then."""
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def start(self) -> None:
         self._thread.start()
 
     def wake(self) -> None:
         """There may be something new to send."""
-        with self._work:
-            self._new = True
-            self._work.notify()
+        self._notes.put("wake")
+
+    def hurry(self) -> None:
+        """Try everything that is pending now, whatever it waits for. May be called by a signal handler."""
+        self._notes.put("hurry")
 
     def stop(self, grace: float) -> None:
         """Stop, within `grace` seconds; what never was tried gets an attempt first, the rest stays in the journal."""
-        with self._work:
-            self._stopping = True
-            self._work.notify()
+        self._notes.put("stop")
         self._thread.join(grace)
 
     def _run(self) -> None:
         try:
-            book = journal.Journal.open(self._state_dir)
+            book = journal.Journal.open(self._around.state_dir)
+            # A process that died may have left what it had dropped in the write-ahead log.
+            book.mail.forget()
             # After a start the endpoint may be back: waiting on would only cost the stack time.
-            book.hasten_signals()
-            with presigned.Session() as session:
-                while self._wait(book):
-                    self._deliver(book, session)
-                self._deliver_untried(book, session)
+            book.mail.hasten()
+            while True:
+                pause = self._dispatch(book)
+                if self._stopping and not self._lanes:
+                    break
+                self._heed(book, pause)
             book.close()
         # Nothing is sent without this thread. The main thread sees that it ended and ends the agent, so that systemd
         # starts it anew, instead of running deployments that are never answered.
         except errors.AgentError as error:
-            self.failure = error
-            self._settled()
+            self._fail(error)
         except Exception as error:
             log.exception("a mistake in overcloud-agent")
-            self.failure = errors.AgentError(f"the outbox ended: {type(error).__name__}")
-            self._settled()
+            self._fail(errors.AgentError(f"the outbox ended: {type(error).__name__}"))
 
-    def _wait(self, book: journal.Journal) -> bool:
-        """Wait until something is due; False when the outbox is to stop."""
-        with self._work:
-            while not self._stopping:
-                due = book.next_signal_at()
-                pause = None if due is None else min(due - time.time(), self._retry_max)
-                if self._new or (pause is not None and pause <= 0):
-                    self._new = False
-                    return True
-                self._work.wait(pause)
-            return False
+    def _fail(self, error: errors.AgentError) -> None:
+        self.failure = error
+        self._around.settled()
 
-    def _deliver(self, book: journal.Journal, session: presigned.Session) -> None:
-        for row in book.due_signals():
-            if self._stopping:
-                return
-            self._deliver_one(book, session, row)
-
-    def _deliver_untried(self, book: journal.Journal, session: presigned.Session) -> None:
-        for row in book.due_signals():
-            if row["attempts"] == 0:
-                self._deliver_one(book, session, row)
-
-    def _deliver_one(self, book: journal.Journal, session: presigned.Session, row: sqlite3.Row) -> None:
-        outcome = self._attempt(row, session)
-        # Dying here means that Heat has the result and the journal does not know: it is sent once more at the next
-        # start, and Heat ignores a signal for a deployment that is not in progress.
-        failpoints.reach("signal.sent")
-        record(book, row, outcome, self._retry_max)
-        if outcome.outcome != "retry":
-            self._settled()
-
-    def _attempt(self, row: sqlite3.Row, session: presigned.Session) -> verdict.Verdict:
-        """Try once to deliver one row of the journal's signals."""
-        target = msgspec.json.decode(row["target"], type=model.Target)
-        if target.transport not in _PRESIGNED:
-            lacking = f"this version cannot signal by {target.transport}"
-            return verdict.refused(f"{lacking}; use CFN_SIGNAL or TEMP_URL_SIGNAL")
+    def _heed(self, book: journal.Journal, pause: float | None) -> None:
+        """Wait for a note, `pause` seconds at most, and do what it says."""
         try:
-            return presigned.send(
-                session, target, row["body"], timeout=self._timeout, ca_certificate=self.ca_certificate
-            )
-        # One signal that trips over a mistake of ours must not keep the others from being sent.
-        except Exception as error:
-            log.exception("a mistake in overcloud-agent")
-            return verdict.retry(f"a mistake in overcloud-agent: {type(error).__name__}")
+            note = self._notes.get(timeout=pause)
+        except queue.Empty:
+            return
+        if isinstance(note, tuple):
+            self._part_with(*note)
+            return
+        if note == "hurry":
+            book.mail.hasten()
+            self._health.clear()
+        elif note == "stop":
+            self._stopping = True
+            self._asked_last.update(self._lanes)
+        for working in self._lanes.values():
+            working.tell(note)
 
+    def _part_with(self, ended: lane.Lane, failure: errors.AgentError | None) -> None:
+        if failure:
+            raise failure
+        del self._lanes[ended.endpoint]
+        self._served.pop(ended.endpoint, None)
+        self._served[ended.endpoint] = time.monotonic()
+        self._health[ended.endpoint] = ended.health
+        for remembered in (self._served, self._health):
+            if len(remembered) > _MOST_REMEMBERED:
+                del remembered[next(iter(remembered))]
 
-def record(book: journal.Journal, row: sqlite3.Row, outcome: verdict.Verdict, longest: float) -> None:
-    """Write down how an attempt went."""
-    if outcome.outcome == "retry":
-        delay = backoff(row["attempts"], longest)
-        log.warning("signal for %s: %s; next attempt in %.1f s", row["deployment"], outcome.error, delay)
-        book.postpone_signal(row["seq"], outcome.error, delay)
-    else:
-        level = logging.INFO if outcome.outcome == "delivered" else logging.ERROR
-        log.log(level, "signal for %s: %s", row["deployment"], outcome.error or "delivered to Heat")
-        book.settle_signal(row["seq"], outcome.outcome, outcome.error)
+    def _dispatch(self, book: journal.Journal) -> float | None:
+        """Start lanes for what is due; returns the seconds until more is, None when only a note can tell."""
+        waits: list[float] = []
+        due: list[str] = []
+        for endpoint, at in book.mail.endpoints():
+            if endpoint in self._lanes:
+                continue
+            if self._stopping:
+                if endpoint not in self._asked_last and book.mail.untried(endpoint):
+                    due.append(endpoint)
+                continue
+            pause = max(at - time.time(), self._health.get(endpoint, lane.Health()).pause())
+            if pause > 0:
+                waits.append(pause)
+            else:
+                due.append(endpoint)
+        # Who was served last waits longest.
+        due.sort(key=lambda endpoint: self._served.get(endpoint, 0.0))
+        room = MOST_LANES - len(self._lanes)
+        for endpoint in due[:room]:
+            self._start(endpoint)
+        if len(due) > room:
+            for working in self._lanes.values():
+                if not working.told_to_yield:
+                    working.tell("yield")
+        return min(waits, default=None)
+
+    def _start(self, endpoint: str) -> None:
+        working = lane.Lane(endpoint, self._health.pop(endpoint, lane.Health()), self._around)
+        self._lanes[endpoint] = working
+        if self._stopping:
+            self._asked_last.add(endpoint)
+            working.tell("stop")
+        working.start()

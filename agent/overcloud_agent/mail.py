@@ -1,0 +1,194 @@
+"""The signals in the journal: results on their way to Heat, each until it is delivered or given up."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from overcloud_agent import database, failpoints, model
+
+# Seconds. A signal that is due later than any pause reaches was written under a clock that has been set back since.
+_CLOCK_WAS_WRONG = 3600.0
+
+# What becomes of a deployment with the last of its signals: by the worst of them.
+_FINAL = {"refused": "refused", "expired": "expired", "withdrawn": "withdrawn", "delivered": "signalled"}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pending:
+    """A signal to be sent; `body` is JSON."""
+
+    seq: int
+    deployment: str
+    target: model.Target = dataclasses.field(repr=False)
+    body: bytes = dataclasses.field(repr=False)
+    attempts: int
+
+
+def post(db: sqlite3.Connection, deployment: str, target: model.Target, result: model.Result) -> None:
+    """Add a signal, inside the transaction in which the deployment gets its result."""
+    db.execute(
+        "INSERT INTO signals (deployment, transport, state, endpoint, target, body, next_at)"
+        # Due since ever, so it comes before what was tried.
+        " VALUES (?, ?, 'pending', ?, ?, ?, 0)",
+        (
+            deployment,
+            model.plain(target.transport),
+            model.plain(target.endpoint),
+            msgspec.json.encode(target).decode(),
+            json.dumps(result.body).encode(),
+        ),
+    )
+
+
+class Mail:
+    """The part of a journal that delivery works with; `move` changes a deployment's state inside a transaction."""
+
+    def __init__(self, store: database.Database, clock: Callable[[], float], move: Callable[..., None]) -> None:
+        self._store = store
+        self._clock = clock
+        self._move = move
+
+    def endpoints(self) -> list[tuple[str, float]]:
+        """Who pending signals go to, and when the first for each is due, in seconds since the epoch (the past: now).
+
+        Costs the same for one pending signal and for a hundred thousand.
+        """
+        rows = self._store.read(
+            # One step down the index an endpoint, where DISTINCT would walk over every entry.
+            "WITH RECURSIVE lane (endpoint) AS ("
+            " SELECT (SELECT endpoint FROM signals WHERE state = 'pending' ORDER BY endpoint LIMIT 1)"
+            " UNION ALL SELECT (SELECT endpoint FROM signals WHERE state = 'pending' AND endpoint > lane.endpoint"
+            " ORDER BY endpoint LIMIT 1) FROM lane WHERE lane.endpoint IS NOT NULL)"
+            " SELECT endpoint FROM lane WHERE endpoint IS NOT NULL"
+        )
+        found = [(str(row["endpoint"]), self.due_at(row["endpoint"])) for row in rows]
+        return [(endpoint, due) for endpoint, due in found if due is not None]
+
+    def due_at(self, endpoint: str) -> float | None:
+        """When the first pending signal for `endpoint` is due (seconds since the epoch); None when none is pending."""
+        where = "FROM signals WHERE state = 'pending' AND endpoint = ?"
+        (row,) = self._store.read(
+            f"SELECT (SELECT MIN(next_at) {where}) AS first, (SELECT MAX(next_at) {where}) AS last",
+            endpoint,
+            endpoint,
+        )
+        if row["first"] is None:
+            return None
+        now = self._clock()
+        return now if row["last"] > now + _CLOCK_WAS_WRONG else max(float(row["first"]), now)
+
+    def next(self, endpoint: str) -> Pending | None:
+        """The first pending signal for `endpoint` that is due: what never was tried, then what is due longest."""
+        now = self._clock()
+        query = "SELECT * FROM signals WHERE state = 'pending' AND endpoint = ? AND next_at"
+        rows = self._store.read(f"{query} <= ? ORDER BY next_at LIMIT 1", endpoint, now)
+        rows = rows or self._store.read(f"{query} > ? ORDER BY next_at LIMIT 1", endpoint, now + _CLOCK_WAS_WRONG)
+        return next((_pending(row) for row in rows), None)
+
+    def untried(self, endpoint: str) -> bool:
+        """Whether something for `endpoint` never was tried."""
+        signal = self.next(endpoint)
+        return signal is not None and signal.attempts == 0
+
+    def next_at(self) -> float | None:
+        """When the next pending signal is due, in seconds since the epoch; None when none is pending."""
+        return min((due for _, due in self.endpoints()), default=None)
+
+    def hasten(self, endpoint: str | None = None) -> float:
+        """Make every pending signal (for `endpoint`) due now, because the reason for waiting may be gone; returns now.
+
+        What never was tried is due at once anyway, and stays first.
+        """
+        now = self._clock()
+        with self._store.transaction() as db:
+            for name in [endpoint] if endpoint is not None else [name for name, _ in self.endpoints()]:
+                db.execute(
+                    "UPDATE signals SET next_at = MIN(next_at, ?), holds = 0"
+                    " WHERE state = 'pending' AND endpoint = ? AND next_at > 0",
+                    (now, name),
+                )
+        return now
+
+    def postpone(self, seq: int, error: str, delay: float, *, lane: bool = False) -> None:
+        """Try again in `delay` seconds; `lane` tells that everything for this endpoint waits for that."""
+        with self._store.transaction() as db:
+            db.execute(
+                "UPDATE signals SET attempts = attempts + 1, last_error = ?, next_at = ?, holds = ?"
+                " WHERE seq = ? AND state = 'pending'",
+                (error, self._clock() + delay, int(lane), seq),
+            )
+
+    def settle(self, seq: int, state: str, error: str = "") -> None:
+        """Record that a signal is `delivered`, `refused` or `expired`; with its last one, the deployment follows.
+
+        Its target and body are dropped here: a pre-signed URL is a credential, outputs may hold some. Nothing happens
+        when it was withdrawn while it was under way.
+        """
+        with self._store.transaction() as db:
+            self._settle(db, "seq", seq, state, error=error, attempts=1)
+        # Dying here leaves what was dropped in the write-ahead log, which the next start empties.
+        failpoints.reach("signal.settled")
+        self.forget()
+
+    def withdraw(self, deployment: str) -> None:
+        """Give up what is pending of a deployment: Heat wants something else by now. The deployment follows."""
+        with self._store.transaction() as db:
+            self._settle(db, "deployment", deployment, "withdrawn", error="Heat asked for something later", attempts=0)
+        self.forget()
+
+    def forget(self) -> None:
+        """Have what was dropped linger nowhere, not in the write-ahead log either."""
+        self._store.forget()
+
+    def _settle(
+        self, db: sqlite3.Connection, column: str, value: object, state: str, *, error: str, attempts: int
+    ) -> None:
+        assert state in _FINAL
+        settled = db.execute(
+            "UPDATE signals SET state = ?, attempts = attempts + ?, last_error = ?, target = NULL, body = NULL"  # noqa: S608  the names are ours
+            f" WHERE {column} = ? AND state = 'pending' RETURNING deployment",
+            (state, attempts, error, value),
+        ).fetchall()
+        for deployment in {row["deployment"] for row in settled}:
+            states = db.execute("SELECT state FROM signals WHERE deployment = ?", (deployment,))
+            left = {entry["state"] for entry in states}
+            if "pending" not in left:
+                final = next(_FINAL[state] for state in _FINAL if state in left)
+                self._move(db, deployment, final, document=None, signalled_at=self._clock())
+
+    # What people ask for
+
+    def explained(self, signals: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Rows of signals; what waits behind one that its endpoint did not answer has that reason and that time."""
+        holders = {row["endpoint"]: row for row in self.holders()}
+        for row in signals:
+            holder = holders.get(row["endpoint"]) if row["state"] == "pending" else None
+            if holder:
+                row["next_at"] = max(row["next_at"], holder["next_at"])
+                row["last_error"] = row["last_error"] or f"not tried yet, because {holder['last_error']}"
+            row["next_at"] = row["next_at"] or None
+        return signals
+
+    def holders(self) -> list[dict[str, Any]]:
+        """For each endpoint that everything waits for: `endpoint`, `next_at` and `last_error`."""
+        query = (
+            "SELECT endpoint, next_at, last_error FROM signals WHERE state = 'pending' AND endpoint = ? AND next_at > 0"
+            " AND holds = 1 ORDER BY next_at DESC LIMIT 1"
+        )
+        return [dict(row) for endpoint, _ in self.endpoints() for row in self._store.read(query, endpoint)]
+
+
+def _pending(row: sqlite3.Row) -> Pending:
+    return Pending(
+        seq=row["seq"],
+        deployment=row["deployment"],
+        target=msgspec.json.decode(row["target"], type=model.Target),
+        body=row["body"],
+        attempts=row["attempts"],
+    )
