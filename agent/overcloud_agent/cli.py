@@ -83,6 +83,31 @@ def status(config_file: Path | None, as_json: bool) -> None:
         report.show(facts)
 
 
+@main.group()
+def signals() -> None:
+    """Look after results on their way to Heat."""
+
+
+@signals.command()
+@click.option("--deliver-within", default=60.0, show_default=True, help="Seconds to wait for the attempts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def flush(config_file: Path | None, deliver_within: float, as_json: bool) -> None:
+    """Try now to deliver every pending result, whatever it waits for, and tell how that went.
+
+    Exits with 75 when something is still pending.
+    """
+    from overcloud_agent import flush as verb
+
+    report = verb.flush(settings.load(config_file), deliver_within=deliver_within)
+    if as_json:
+        click.echo(json.dumps(report, indent=2))
+    else:
+        verb.show(report)
+    if report["pending"]:
+        sys.exit(errors.Busy.exit_code)
+
+
 @main.command()
 @click.argument("file", type=FILE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -296,16 +296,15 @@ class Journal:
 
     def rows(self, table: str) -> list[dict[str, Any]]:
         """Every row of `deployments`, `signals`, `steps` or `sources`, without what may hold secrets."""
+        if table == "signals":
+            return self.mail.rows()
         columns = {
             "deployments": "id, name, grp, source, state, ok, reason, received_at, started_at, finished_at,"
             " signalled_at FROM deployments ORDER BY received_at, position",
-            "signals": "deployment, transport, endpoint, state, attempts, next_at, last_error FROM signals"
-            " ORDER BY seq",
             "steps": "deployment, container, step, started_at, ended_at, ok FROM steps ORDER BY seq",
             "sources": "name, ok, error, polled_at, answered_at FROM sources ORDER BY name",
         }[table]
-        found = [dict(row) for row in self._store.read(f"SELECT {columns}")]
-        return self.mail.explained(found) if table == "signals" else found
+        return [dict(row) for row in self._store.read(f"SELECT {columns}")]
 
 
 def _known(row: sqlite3.Row) -> merge.Known:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,17 @@ def exclusive(state_dir: Path, *, wait: bool = False) -> Iterator[None]:
 
     With `wait`, wait for as long as another one holds it; else raises Busy.
     """
+    # Whoever sees the lock may send this signal (flush.py), which ends a process that does not expect it.
+    before = signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    try:
+        with _locked(state_dir, wait=wait):
+            yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@contextlib.contextmanager
+def _locked(state_dir: Path, *, wait: bool) -> Iterator[None]:
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

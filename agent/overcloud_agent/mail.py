@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -164,24 +164,46 @@ class Mail:
 
     # What people ask for
 
-    def explained(self, signals: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Rows of signals; what waits behind one that its endpoint did not answer has that reason and that time."""
-        holders = {row["endpoint"]: row for row in self.holders()}
-        for row in signals:
-            holder = holders.get(row["endpoint"]) if row["state"] == "pending" else None
-            if holder:
-                row["next_at"] = max(row["next_at"], holder["next_at"])
-                row["last_error"] = row["last_error"] or f"not tried yet, because {holder['last_error']}"
-            row["next_at"] = row["next_at"] or None
-        return signals
+    def pending(self) -> list[int]:
+        """The numbers of all pending signals."""
+        return [row["seq"] for row in self._store.read("SELECT seq FROM signals WHERE state = 'pending' ORDER BY seq")]
 
-    def holders(self) -> list[dict[str, Any]]:
-        """For each endpoint that everything waits for: `endpoint`, `next_at` and `last_error`."""
+    def untouched(self, since: float) -> bool:
+        """Whether something that was due at `since` was not tried since, and waits for nothing that was."""
+        held = {row["endpoint"] for row in self._holders() if row["next_at"] > since}
+        query = "SELECT 1 FROM signals WHERE state = 'pending' AND endpoint = ? AND next_at <= ? LIMIT 1"
+        return any(self._store.read(query, name, since) for name, _ in self.endpoints() if name not in held)
+
+    def rows(self, numbers: Sequence[int] | None = None) -> list[dict[str, Any]]:
+        """All signals, or those with the `numbers`, without what may hold secrets.
+
+        What waits behind one that its endpoint did not answer has that reason, and the time until which all wait.
+        """
+        columns = "seq, deployment, transport, endpoint, state, attempts, next_at, last_error"
+        wanted = None if numbers is None else set(numbers)
+        holders = {row["endpoint"]: row for row in self._holders()}
+        found = []
+        for row in self._store.read(f"SELECT {columns} FROM signals ORDER BY seq"):  # noqa: S608  the names are ours
+            if wanted is None or row["seq"] in wanted:
+                holder = holders.get(row["endpoint"]) if row["state"] == "pending" else None
+                found.append(_explained(dict(row), holder))
+        return found
+
+    def _holders(self) -> list[sqlite3.Row]:
+        """For each endpoint that everything waits for, the signal that got no answer from it."""
         query = (
             "SELECT endpoint, next_at, last_error FROM signals WHERE state = 'pending' AND endpoint = ? AND next_at > 0"
             " AND holds = 1 ORDER BY next_at DESC LIMIT 1"
         )
-        return [dict(row) for endpoint, _ in self.endpoints() for row in self._store.read(query, endpoint)]
+        return [row for endpoint, _ in self.endpoints() for row in self._store.read(query, endpoint)]
+
+
+def _explained(row: dict[str, Any], holder: sqlite3.Row | None) -> dict[str, Any]:
+    if holder:
+        row["next_at"] = max(row["next_at"], holder["next_at"])
+        row["last_error"] = row["last_error"] or f"not tried yet, because {holder['last_error']}"
+    del row["seq"]
+    return {**row, "next_at": row["next_at"] or None}
 
 
 def _pending(row: sqlite3.Row) -> Pending:

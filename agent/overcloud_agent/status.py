@@ -15,19 +15,19 @@ _TIMES = ("received_at", "started_at", "finished_at", "signalled_at", "ended_at"
 
 def collect(state_dir: Path) -> dict[str, Any]:
     """The facts, as `--json` prints them: agent, sources, deployments, steps, signals. Times are UTC, ISO 8601."""
-    facts: dict[str, Any] = {"agent": _agent(state_dir), "sources": [], "deployments": [], "steps": [], "signals": []}
+    facts: dict[str, Any] = {"agent": agent(state_dir), "sources": [], "deployments": [], "steps": [], "signals": []}
     if not (state_dir / "journal.sqlite").exists():
         return facts
     book = journal.Journal.open(state_dir)
     try:
         for table in ("sources", "deployments", "steps", "signals"):
-            facts[table] = [_presentable(row) for row in book.rows(table)]
+            facts[table] = [presentable(row) for row in book.rows(table)]
     finally:
         book.close()
     return facts
 
 
-def _agent(state_dir: Path) -> dict[str, Any]:
+def agent(state_dir: Path) -> dict[str, Any]:
     """Whether an agent works with the directory: the lock tells, a pid file alone could be stale."""
     try:
         descriptor = os.open(state_dir / "lock", os.O_RDONLY | os.O_CLOEXEC)
@@ -43,7 +43,8 @@ def _agent(state_dir: Path) -> dict[str, Any]:
         os.close(descriptor)
 
 
-def _presentable(row: dict[str, Any]) -> dict[str, Any]:
+def presentable(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the journal as it is shown: times in UTC, ISO 8601."""
     shown: dict[str, Any] = {}
     for key, value in row.items():
         if key in _TIMES and value is not None:
@@ -65,7 +66,7 @@ def show(facts: dict[str, Any]) -> None:
     columns = {
         "sources": ("name", "ok", "answered_at", "error"),
         "deployments": ("id", "name", "group", "state", "ok", "reason"),
-        "signals": ("deployment", "transport", "state", "attempts", "last_error"),
+        "signals": ("deployment", "transport", "state", "attempts", "next_at", "last_error"),
     }
     for title, keys in columns.items():
         grid = table.Table(*keys, title=title, title_justify="left")

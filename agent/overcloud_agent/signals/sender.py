@@ -26,6 +26,15 @@ class Access:
     cfn_signal_ttl: float = 900.0
 
 
+def access(config: settings.Settings, polling: settings.Polling) -> Access:
+    """What the configuration has of that."""
+    return Access(
+        ca_certificate=polling.ca_certificate,
+        credentials=polling.credentials,
+        cfn_signal_ttl=config.cfn_signal_ttl,
+    )
+
+
 class Sender:
     """Connections and tokens of one lane, kept between its signals. Not for several threads."""
 
