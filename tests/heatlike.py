@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import threading
 import time
+from pathlib import Path
 from typing import Any
 from xml.sax import saxutils
 
@@ -22,16 +24,32 @@ class _Server(http.server.ThreadingHTTPServer):
 class HeatLike:
     """Serves `metadata` (an object, or the raw text of it) and keeps every signal it gets."""
 
-    def __init__(self, port: int = 0) -> None:
+    def __init__(self, port: int = 0, tls: tuple[Path, Path] | None = None) -> None:
+        """`tls`: files with a certificate and its key."""
         self.metadata: object = {"deployments": []}
         self.polls = 0
         self.signals: list[tuple[str, Any]] = []
         self.refuse_with: list[int] = []
         """Statuses with which the next signals are answered, before they are taken."""
+        self.refuse: dict[str, int] = {}
+        """The status with which every signal for a deployment is answered, as long as it is in here."""
+        self.retry_after = ""
+        """The header that goes with a refusal."""
+        self.silent = False
+        """True takes signals' requests and never answers, until it is False again."""
+        self.drip = False
+        """True answers a signal with a header that never ends: a byte every tenth of a second."""
+        self.tried: list[tuple[float, str]] = []
+        """When (on the monotonic clock) a signal came, and its path; those that were refused, too."""
         self.down = False
         """True makes every answer a 503."""
         self._changed = threading.Condition()
         self._server = _Server(("127.0.0.1", port), self._handler())
+        self._scheme = "https" if tls else "http"
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            self._server.socket = context.wrap_socket(self._server.socket, server_side=True)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
 
     def __enter__(self) -> HeatLike:
@@ -39,12 +57,13 @@ class HeatLike:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.silent = self.drip = False
         self._server.shutdown()
         self._server.server_close()
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._server.server_address[1]}"
+        return f"{self._scheme}://127.0.0.1:{self._server.server_address[1]}"
 
     def deployment(self, key: str, group: str = "script", config: object = "", **more: Any) -> dict[str, Any]:
         """An entry as Heat makes it, its signal coming back here under its id."""
@@ -82,8 +101,11 @@ class HeatLike:
 
     def _take(self, path: str, body: bytes) -> int:
         with self._changed:
+            self.tried.append((time.monotonic(), path))
             if self.refuse_with:
                 return self.refuse_with.pop(0)
+            if path.rpartition("/")[2] in self.refuse:
+                return self.refuse[path.rpartition("/")[2]]
             self.signals.append((path, json.loads(body)))
             self._changed.notify_all()
             return 200
@@ -107,10 +129,25 @@ class HeatLike:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 assert self.headers["Content-Type"] == "application/json"
+                if heat.silent or heat.drip:
+                    self._withhold()
+                    return
                 self._answer(503 if heat.down else heat._take(self.path.partition("?")[0], body), b"{}")
+
+            def _withhold(self) -> None:
+                self.close_connection = True
+                while heat.silent or heat.drip:
+                    if heat.drip:
+                        try:
+                            self.connection.sendall(b"H")
+                        except OSError:
+                            return
+                    time.sleep(0.1)
 
             def _answer(self, status: int, body: bytes) -> None:
                 self.send_response(status)
+                if status != 200 and heat.retry_after:
+                    self.send_header("Retry-After", heat.retry_after)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

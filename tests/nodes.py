@@ -17,13 +17,14 @@ import places
 
 
 class Node:
-    """One node in `directory`. `metadata` is the [cfn] section that tells where its metadata comes from."""
+    """One node in `directory`. `metadata` is the section of `collector` that tells where its metadata comes from."""
 
     def __init__(
         self,
         directory: Path,
         *,
         metadata: Mapping[str, str],
+        collector: str = "cfn",
         podman_url: str = "unix:///nonexistent/podman.sock",
         polling_interval: float = 1.0,
     ) -> None:
@@ -46,7 +47,7 @@ class Node:
         self.hooks.mkdir(parents=True, exist_ok=True)
         self.podman_url = podman_url
         self.configure()
-        self.collect({"cfn": metadata}, polling_interval=polling_interval)
+        self.collect({collector: metadata}, polling_interval=polling_interval)
 
     def collect(self, sections: Mapping[str, Mapping[str, object]], **options: object) -> None:
         """Write os-collect-config's file: the collectors are those of the sections, in their order."""

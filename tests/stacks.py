@@ -13,6 +13,9 @@ from undercloud import box
 
 TEMPLATE = "2021-04-16"
 
+# The section of os-collect-config's file in which a server's transport is configured.
+SECTIONS = {"POLL_SERVER_CFN": "cfn", "POLL_SERVER_HEAT": "heat"}
+
 
 class Stacks:
     """Creates stacks and waits for them."""
@@ -34,23 +37,27 @@ class Stacks:
         """End the connections; the stacks go with the undercloud, which is faster than to have Heat delete them."""
         self._session.session.close()
 
-    def server(self, name: str) -> tuple[str, dict[str, str]]:
-        """A stack with a server for a node: the server's id and the [cfn] section of its configuration."""
-        resources = {
-            "server": {
-                "type": "OS::Heat::DeployedServer",
-                "properties": {"software_config_transport": "POLL_SERVER_CFN"},
-            }
-        }
+    def server(self, name: str, transport: str = "POLL_SERVER_CFN") -> tuple[str, dict[str, str]]:
+        """A stack with a server for a node: the server's id and the section that its configuration gets."""
         outputs = {
             "id": {"value": {"get_resource": "server"}},
             "occ": {"value": {"get_attr": ["server", "os_collect_config"]}},
         }
-        self.create(name, resources, outputs)
+        self.create(name, server(transport), outputs)
         found = self.await_stack(name)
         assert found.stack_status == "CREATE_COMPLETE", found.stack_status_reason
         values = {entry["output_key"]: entry["output_value"] for entry in found.outputs}
-        return values["id"], values["occ"]["cfn"]
+        return values["id"], values["occ"][SECTIONS[transport]]
+
+    def await_metadata(self, server: str, within: float = 30.0) -> list[dict[str, Any]]:
+        """The deployments of a server, as a node gets them, once there are any."""
+        deadline = time.monotonic() + within
+        while True:
+            found = list(self.heat.software_deployments.metadata(server_id=server))
+            if found:
+                return found
+            assert time.monotonic() < deadline, f"server {server} gets no deployment"
+            time.sleep(0.5)
 
     def create(self, name: str, resources: dict[str, Any], outputs: dict[str, Any] | None = None) -> None:
         template = {"heat_template_version": TEMPLATE, "resources": resources, "outputs": outputs or {}}
@@ -76,8 +83,20 @@ class Stacks:
         return dict(self.heat.software_deployments.get(key).output_values)
 
 
+def server(transport: str = "POLL_SERVER_CFN") -> dict[str, Any]:
+    """The resource of a server."""
+    properties = {"software_config_transport": transport}
+    return {"server": {"type": "OS::Heat::DeployedServer", "properties": properties}}
+
+
 def deployment(
-    server: str, group: str, config: object, *, inputs: dict[str, Any] | None = None, **options: Any
+    server: str,
+    group: str,
+    config: object,
+    *,
+    inputs: dict[str, Any] | None = None,
+    signal_transport: str = "CFN_SIGNAL",
+    **options: Any,
 ) -> dict[str, dict[str, Any]]:
     """The two resources of one deployment, `config` and `deployment`; text makes a software config, else structured."""
     kind = "Software" if isinstance(config, str) else "Structured"
@@ -93,7 +112,7 @@ def deployment(
                 "server": server,
                 "config": {"get_resource": "config"},
                 "input_values": inputs or {},
-                "signal_transport": "CFN_SIGNAL",
+                "signal_transport": signal_transport,
             },
         },
     }

@@ -89,7 +89,7 @@ OPTIONS = (
         "cfn_signal_ttl",
         default=900.0,
         min=1.0,
-        max=MOST_SECONDS,
+        max=deadlines.MOST_SECONDS,
         help="Seconds for which the URL of a CFN_SIGNAL is valid: Keystone's [credential] auth_ttl, there in minutes.",
     ),
 )
