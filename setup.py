@@ -23,9 +23,18 @@ setuptools.setup(
         ("share/overcloud-agent/hooks", SCHEMAS),
         ("share/overcloud-agent", ["docs/overcloud-agent.service"]),
     ],
-    entry_points={"console_scripts": ["overcloud-agent = overcloud_agent.cli:main"]},
+    entry_points={
+        "console_scripts": [
+            "overcloud-agent = overcloud_agent.cli:main",
+            # What heat-agents installs under these names; to be linked into their places.
+            "55-heat-config = overcloud_agent.heat_config:main",
+            "heat-config-notify = overcloud_agent.heat_config:notify",
+            "heat-config-rebuild-deployed = overcloud_agent.heat_config:rebuild_deployed",
+        ]
+    },
     install_requires=[
         "click>=8.1",
+        "keystoneauth1>=5",
         "msgspec>=0.18",
         "os-apply-config>=14",
         "os-collect-config>=14",
@@ -33,8 +42,10 @@ setuptools.setup(
         "podman>=5.4",
         "psutil>=5.9",
         "PyYAML>=6",
+        "python-keystoneclient>=5",
         "requests>=2.31",
         "rich>=13",
+        "websocket-client>=1.5",
     ],
     extras_require={
         "test": [

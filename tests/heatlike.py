@@ -97,7 +97,9 @@ class HeatLike:
                     if path == f"/v1/signal/{key}":
                         return body
                 if not self._changed.wait(max(deadline - time.monotonic(), 0)):
-                    raise AssertionError(f"no signal for {key} within {within} s; there are {self.signals}")
+                    raise AssertionError(
+                        f"no signal for {key} within {within} s; there are those for {[path for path, _ in self.signals][-20:]}"
+                    )
 
     def _take(self, path: str, body: bytes) -> int:
         with self._changed:

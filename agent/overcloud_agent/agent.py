@@ -41,6 +41,9 @@ _SLACK = 120.0
 # source may be.
 _IDLE = 60.0
 
+# Seconds between two rounds of taking credentials out of files, when many results are delivered one after the other.
+_SCRUB_EVERY = 1.0
+
 # Without their metadata a node's configuration would be made of half of what Heat says.
 _REMOTE = frozenset({"cfn", "heat", "request", "zaqar"})
 
@@ -125,7 +128,8 @@ class _Agent:
         self.watchdog = notify.Watchdog()
         # An eventfd, because threads and signal handlers write to it, and none of them may block.
         self._nudged = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._settled = False
+        self._settled = self._unscrubbed = False
+        self._scrub_again = 0.0
         self.outbox = outbox.Outbox(
             config.state_dir,
             timeout=config.signal_timeout,
@@ -283,7 +287,6 @@ class _Agent:
 
         To such callers a deployment has run when its file is there, and is to run again when they have removed it.
         """
-        self._kept.prepare(settings.old_deployed_dir())
         keys = [model.identify(document) for document in documents]
         known = set(keys) - set(self.journal.unknown(keys))
         again = [key for key in known if not self._kept.has(key) and not self.journal.waits(key)]
@@ -339,7 +342,9 @@ class _Agent:
     def _finish(self, key: str, document: Any, result: model.Result) -> None:
         target = model.target_of(document)
         result = model.fitted(result, limit=model.max_body(target))
-        self.journal.finish(key, result, [target] if target else [])
+        # Dying between an operator's own notifier and the journal has Heat told again, which it ignores.
+        told = target is not None and self._told_by_command(key, result)
+        self.journal.finish(key, result, [target] if target and not told else [])
         # Dying here leaves the file with the result out: it is for people and for TripleO, who ask while we live.
         try:
             self._kept.prepare()
@@ -348,6 +353,11 @@ class _Agent:
         except OSError as error:
             log.error("cannot write into %s: %s", self._kept.directory, error.strerror)
         self._tell(key, result)
+
+    def _told_by_command(self, key: str, result: model.Result) -> bool:
+        """Whether the operator's own notifier (HEAT_CONFIG_NOTIFY), if there is one, has told Heat the result."""
+        command = self.config.notify_command
+        return bool(command) and runner.notify(command, self._kept.path(key), result, self.config)
 
     def _tell(self, key: str, result: model.Result) -> None:
         """Log how a deployment ended, and have the outbox and the next poll hurry."""
@@ -366,13 +376,16 @@ class _Agent:
         self._after_delivery()
         notify.status("idle")
         self.watchdog.expect(_IDLE + _SLACK)
-        self._await_nudge(_IDLE)
+        self._await_nudge(_SCRUB_EVERY if self._unscrubbed else _IDLE)
 
     def _after_delivery(self) -> None:
         """What Heat has the result of needs its credentials no more, and may be followed by something."""
         if self._settled:
             self._settled = False
+            self._unscrubbed = True
             self.sources.hurry(self._polling.min_interval / 4)
+        if self._unscrubbed and time.monotonic() > self._scrub_again:
+            self._unscrubbed, self._scrub_again = False, time.monotonic() + _SCRUB_EVERY
             with contextlib.suppress(OSError):
                 self._intake.scrub()
 

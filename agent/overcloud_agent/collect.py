@@ -120,14 +120,15 @@ class _Source:
         self._last = ""
         self._collector: collectors.Collector | None = None
         self._wake = threading.Condition()
-        self._stopping = False
+        self._stopping = self._once = False
         self._due = 0.0
+        self._polled = 0.0
         self._receipts: list[object] = []
         self._forgetful = False
         self._thread = threading.Thread(target=self._run, name=f"source {name}", daemon=True)
 
     def start(self, *, once: bool = False) -> None:
-        self._stopping = once
+        self._once = self._stopping = once
         if not once:
             self._due = time.monotonic() + random.uniform(0, self._polling.splay)  # noqa: S311  no secret depends on it
         self._thread.start()
@@ -139,13 +140,19 @@ class _Source:
         with self._wake:
             self._stopping = True
             self._wake.notify()
-        if self._collector:
-            self._collector.close()
+        self._interrupt()
+
+    def _interrupt(self) -> None:
+        collector = self._collector
+        if collector:
+            collector.wake()
 
     def hurry(self, within: float) -> None:
         with self._wake:
             self._pace.hurry()
-            self._due = min(self._due, time.monotonic() + within)
+            # Whatever hurries, and however often: a source is not asked without a pause.
+            soon = max(time.monotonic() + within, self._polled + self._polling.min_interval / 2)
+            self._due = min(self._due, soon)
             self._wake.notify()
 
     def forget(self) -> None:
@@ -157,15 +164,17 @@ class _Source:
             self._receipts.append(receipt)
             self._due = min(self._due, time.monotonic())
             self._wake.notify()
+        self._interrupt()
         if not self._thread.is_alive() and self._collector:
             # It polled once, so nobody else will.
-            with contextlib.suppress(errors.SourceError):
+            with contextlib.suppress(errors.AgentError):
                 self._acknowledge_taken(self._collector)
 
     def _run(self) -> None:
         try:
-            once = self._stopping
+            once = self._once
             while once or self._wait():
+                self._polled = time.monotonic()
                 answer = self._poll()
                 if self._stopping and not once:
                     return
@@ -184,6 +193,16 @@ class _Source:
         except Exception as error:
             log.exception("a mistake in overcloud-agent")
             self._deliver(errors.AgentError(f"the source {self.name} ended: {type(error).__name__}"))
+        finally:
+            self._finish()
+
+    def _finish(self) -> None:
+        # What was taken while this was stopping is still to be acknowledged; if that fails, it only comes again.
+        if self._collector:
+            with contextlib.suppress(errors.AgentError):
+                self._acknowledge_taken(self._collector)
+            if not self._once:
+                self._collector.close()
 
     def _wait(self) -> bool:
         """Wait until the next poll is due; False when there is to be none."""

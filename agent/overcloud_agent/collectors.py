@@ -55,8 +55,11 @@ class Collector(Protocol):
     def acknowledge(self, receipt: object) -> None:
         """What came with this receipt is safe with us. Raises SourceError."""
 
+    def wake(self) -> None:
+        """Have `collect` wait no longer; called by another thread."""
+
     def close(self) -> None:
-        """Give up what the collector waits for, from another thread."""
+        """Give up the collector's connections."""
 
 
 def make(name: str, polling: settings.Polling) -> Collector:
@@ -169,6 +172,9 @@ class _Peer:
 
     def acknowledge(self, receipt: object) -> None:
         del receipt
+
+    def wake(self) -> None:
+        return None
 
     def close(self) -> None:
         return None

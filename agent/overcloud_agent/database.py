@@ -36,6 +36,7 @@ CREATE TABLE deployments (
     filed INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX deployments_by_state ON deployments (state, position);
+CREATE INDEX deployments_by_filed ON deployments (filed, state);
 CREATE TABLE signals (
     seq INTEGER PRIMARY KEY AUTOINCREMENT,
     deployment TEXT NOT NULL,
@@ -77,6 +78,7 @@ _MIGRATIONS = {
 ALTER TABLE deployments ADD COLUMN lineage TEXT NOT NULL DEFAULT '';
 ALTER TABLE deployments ADD COLUMN created TEXT NOT NULL DEFAULT '';
 ALTER TABLE deployments ADD COLUMN filed INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX deployments_by_filed ON deployments (filed, state);
 ALTER TABLE signals ADD COLUMN endpoint TEXT NOT NULL DEFAULT '';
 ALTER TABLE signals ADD COLUMN holds INTEGER NOT NULL DEFAULT 0;
 DROP INDEX signals_by_state;

@@ -43,6 +43,10 @@ class Deployed:
         """Whether somebody has run the deployment, or has said that it is not to be run."""
         return model.is_id(key) and self._document(key).exists()
 
+    def path(self, key: str) -> Path:
+        """Where the entry's file is."""
+        return self._document(key)
+
     def write(self, key: str, document: object) -> None:
         """Write the entry as its hook gets it; an id that is no file name has no file."""
         if model.is_id(key):

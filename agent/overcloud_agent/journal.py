@@ -187,6 +187,11 @@ class Journal:
         query = "SELECT 1 FROM deployments WHERE id = ? AND state = 'received' AND started_at IS NULL"
         return bool(self._store.read(query, deployment))
 
+    def state(self, deployment: str) -> str:
+        """The state of a deployment; empty when the journal does not know it."""
+        rows = self._store.read("SELECT state FROM deployments WHERE id = ?", deployment)
+        return str(rows[0]["state"]) if rows else ""
+
     def start(self, deployment: str) -> None:
         """received -> running."""
         with self._store.transaction() as db:

@@ -5,8 +5,10 @@ keystoneauth1 takes a while to load, so it is imported when the first such reque
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
+from collections.abc import Iterator
 from typing import Any, Literal
 
 import requests
@@ -93,13 +95,31 @@ class Session:
         `json`, `data`, `headers`, `params` and `stream` are as for requests. An answer of 401 is asked again once with
         a new token. Raises Failure.
         """
+        with self._failures():
+            answer = self._session.request(
+                self._base(service_type) + path, method, raise_exc=False, log=False, **kwargs
+            )
+        assert isinstance(answer, requests.Response)
+        return answer
+
+    def endpoint(self, service_type: str) -> str:
+        """A service's public URL, for who asks it by other means. Raises Failure."""
+        with self._failures():
+            return self._base(service_type)
+
+    def token(self) -> str:
+        """A token that is valid for a while, for who asks by other means. Raises Failure."""
+        with self._failures():
+            return str(self._session.get_token())
+
+    @contextlib.contextmanager
+    def _failures(self) -> Iterator[None]:
+        """What is asked in the block is over in time, and fails with Failure alone."""
         from keystoneauth1 import exceptions
 
         try:
             with web.deadline(self._login.timeout):
-                answer = self._session.request(
-                    self._base(service_type) + path, method, raise_exc=False, log=False, **kwargs
-                )
+                yield
         except exceptions.HttpError as error:
             raise self._refused(error) from None
         except (exceptions.ConnectionError, requests.exceptions.RequestException) as error:
@@ -110,8 +130,6 @@ class Session:
         # A URL that makes no sense; keystoneauth1 lets urllib3's complaint pass.
         except ValueError:
             raise Failure("the URL for logging in is no URL", kind="refused") from None
-        assert isinstance(answer, requests.Response)
-        return answer
 
     @property
     def _where(self) -> str:

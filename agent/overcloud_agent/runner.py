@@ -158,3 +158,16 @@ def _run_hook(
     if completed.output_held:
         log.warning("%s left a background child that holds its output; the child goes on without it", hook.name)
     return model.interpret(completed.returncode, stdout, stderr)
+
+
+def notify(command: str, path: Path, result: model.Result, config: settings.Settings) -> bool:
+    """Have a command that takes heat-config-notify's place tell Heat a result; whether it says that it did."""
+    body = json.dumps(result.body).encode()
+    try:
+        completed = run.hook([command, str(path)], body, timeout=config.signal_timeout, limit=config.output_limit)
+    except OSError as error:
+        log.error("%s cannot be started: %s", command, error.strerror)
+        return False
+    if completed.returncode:
+        log.error("%s ended with status %d", command, completed.returncode)
+    return completed.returncode == 0

@@ -108,6 +108,8 @@ class Settings:
     templates_dir: Path | None
     """None: where os-apply-config looks for them."""
     templates_output_dir: Path
+    notify_command: str = ""
+    """What tells Heat a result instead of us: a command that takes heat-config-notify's place; empty for none."""
     podman_url: str
     signal_timeout: float
     signal_retry_max: float
@@ -288,7 +290,7 @@ def _credentials(conf: cfg.ConfigOpts) -> Credentials:
     """What of the node's own credentials is complete."""
     logins = {
         section: keystone.Login(
-            **{name: conf[section][name] or "" for name in _LOGIN_OPTIONS},
+            *(conf[section][name] or "" for name in _LOGIN_OPTIONS),
             ca_certificate=(conf.zaqar.ca_file if section == "zaqar" else None) or conf.cfn.ca_certificate,
         )
         for section in ("heat", "zaqar")

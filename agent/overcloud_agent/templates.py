@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,22 @@ def default_directory() -> Path:
     from os_apply_config import apply_config
 
     return Path(apply_config.templates_dir())
+
+
+def metadata_files(environ: Mapping[str, str] = os.environ) -> list[Path]:
+    """The files that os-apply-config would take the node's metadata from. Raises BadInput."""
+    from os_apply_config import apply_config
+
+    if environ.get("OS_CONFIG_FILES"):
+        return [Path(part) for part in environ["OS_CONFIG_FILES"].split(":") if part]
+    for listing in (apply_config.OS_CONFIG_FILES_PATH, apply_config.OS_CONFIG_FILES_PATH_OLD):
+        try:
+            listed = apply_config.load_list_from_json(listing)
+        except (OSError, ValueError) as error:
+            raise errors.BadInput(redact.text(error), path=listing) from None
+        if listed:
+            return [Path(part) for part in listed]
+    return []
 
 
 def merged(paths: Sequence[Path], deployments: list[object] | None) -> dict[str, Any]:

@@ -35,8 +35,11 @@ class Queue(Protocol):
     def delete(self, ids: Sequence[str]) -> None:
         """Delete messages; one that is gone is no error. Raises SourceError."""
 
-    def close(self) -> None:
+    def wake(self) -> None:
         """End a wait, from another thread."""
+
+    def close(self) -> None:
+        """Give up the connection."""
 
 
 def make(build: Any, section: Any, polling: settings.Polling) -> collectors.Collector:
@@ -87,6 +90,10 @@ class _Collector:
     def acknowledge(self, receipt: object) -> None:
         if self._queue is not None and isinstance(receipt, tuple):
             self._queue.delete(receipt)
+
+    def wake(self) -> None:
+        if self._queue is not None:
+            self._queue.wake()
 
     def close(self) -> None:
         if self._queue is not None:
@@ -149,5 +156,8 @@ class _HttpQueue:
             raise errors.SourceError(f"Zaqar answered {answer.status_code}")
         return answer
 
-    def close(self) -> None:
+    def wake(self) -> None:
         return None
+
+    def close(self) -> None:
+        self._session.close()

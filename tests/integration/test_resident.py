@@ -72,7 +72,7 @@ def test_sighup_reads_the_configuration_again(node: nodes.Node, heat: heatlike.H
         assert other.signal("moved")["deploy_status_code"] == 0
         good = node.sources.read_text()
         mistakes = ["nonsense\n", good + "timeout = abc\n", good.replace("[cfn]", "polling_interval = abc\n[cfn]")]
-        mistakes.append(good.replace("[cfn]", "command = $nope\n[cfn]"))
+        mistakes.append(good.replace("[cfn]", "splay = $nope\n[cfn]"))
         for index, mistake in enumerate(mistakes):
             node.sources.write_text(mistake)
             node.process.send_signal(signal.SIGHUP)
