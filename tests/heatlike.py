@@ -97,9 +97,7 @@ class HeatLike:
                     if path == f"/v1/signal/{key}":
                         return body
                 if not self._changed.wait(max(deadline - time.monotonic(), 0)):
-                    raise AssertionError(
-                        f"no signal for {key} within {within} s; there are those for {[path for path, _ in self.signals][-20:]}"
-                    )
+                    raise AssertionError(f"no signal for {key} within {within} s; there are {str(self.signals)[:2000]}")
 
     def _take(self, path: str, body: bytes) -> int:
         with self._changed:
@@ -117,6 +115,8 @@ class HeatLike:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Header and body are written apart; the second would wait for an acknowledgement of the first.
+            disable_nagle_algorithm = True
 
             def do_GET(self) -> None:
                 heat.polls += 1

@@ -139,10 +139,14 @@ class Session:
         """The service's public URL, as the catalogue has it."""
         if not self._login.auth_url.startswith(("http://", "https://")):
             raise Failure("the URL for logging in is no http or https URL", kind="refused")
+        from keystoneauth1 import exceptions
+
         region = self._login.region_name
-        found = self._session.get_endpoint(
-            service_type=service_type, interface="public", region_name=region or None, skip_discovery=True
-        )
+        found = None
+        with contextlib.suppress(exceptions.CatalogException):
+            found = self._session.get_endpoint(
+                service_type=service_type, interface="public", region_name=region or None, skip_discovery=True
+            )
         if not found:
             where = f"the catalogue of {self._where}" + (f" for region {region}" if region else "")
             raise Failure(f"{where} has no {service_type} service", kind="unavailable")

@@ -98,7 +98,7 @@ def failing_gate(node: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBo
     return old
 
 
-@pytest.mark.parametrize("point", ["journal.received", "journal.finished", "signal.sent"])
+@pytest.mark.parametrize("point", ["journal.received", "journal.finished", "signal.sent", "signal.settled"])
 def test_a_hook_runs_once_and_its_result_arrives(node: nodes.Node, heat: heatlike.HeatLike, point: str) -> None:
     node.hook("script", f"echo run >> {node.directory}/runs; {GOOD}")
     heat.serve(heat.deployment("a"))

@@ -115,3 +115,30 @@ def test_one_pass_is_the_same_code(heat_stacks: stacks.Stacks, tmp_path: Path) -
         if node.status()["deployments"]:
             break
     assert heat_stacks.await_stack("apply").stack_status == "CREATE_COMPLETE"
+
+
+def test_results_go_through_heats_api_where_heat_wants_that(heat_stacks: stacks.Stacks, tmp_path: Path) -> None:
+    """HEAT_SIGNAL: each deployment has a user of its own."""
+    server, cfn = heat_stacks.server("api-node")
+    node = nodes.Node(tmp_path, metadata=cfn)
+    node.hook("script", GOOD)
+    node.hook("bad", "echo broken >&2; exit 3")
+    one, two, bad = (
+        stacks.deployment(server, group, "x", signal_transport="HEAT_SIGNAL") for group in ("script", "script", "bad")
+    )
+    node.start()
+    try:
+        heat_stacks.create("api", stacks.together(one=one, two=two))
+        heat_stacks.create("api-bad", bad)
+        assert heat_stacks.await_stack("api").stack_status == "CREATE_COMPLETE"
+        assert heat_stacks.answer("api", "one")["result"] == "yes"
+        assert heat_stacks.await_stack("api-bad").stack_status == "CREATE_FAILED"
+        assert "broken" in heat_stacks.answer("api-bad", "deployment")["deploy_stderr"]
+        for row in node.status()["deployments"]:
+            node.await_state(row["id"], "signalled")
+        signals = node.status()["signals"]
+        assert [(row["transport"], row["state"], row["attempts"]) for row in signals] == [
+            ("HEAT_SIGNAL", "delivered", 1)
+        ] * 3
+    finally:
+        node.close()
