@@ -41,6 +41,7 @@ setuptools.setup(
         "oslo.config>=9",
         "podman>=5.4",
         "psutil>=5.9",
+        "python-keystoneclient>=5",
         "PyYAML>=6",
         "python-keystoneclient>=5",
         "requests>=2.31",
