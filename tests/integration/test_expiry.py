@@ -73,6 +73,15 @@ class Slow:
         parts = stacks.deployment(self.server, "script", "x")
         self._heat.update(self.name, {**stacks.server(self._transport), **parts})
 
+    def deploy_nested(self) -> None:
+        parts = stacks.deployment(self.server, "script", "x")
+        group = {"type": "OS::Heat::ResourceGroup", "properties": {"count": 1, "resource_def": parts["deployment"]}}
+        resources = {**stacks.server(self._transport), "config": parts["config"], "group": group}
+        self._heat.update(self.name, resources)
+
+    def deploy_elsewhere(self) -> None:
+        self._heat.create(f"{self.name}-other", stacks.deployment(self.server, "script", "x"))
+
     def forget_credentials(self, shelf: Shelf) -> None:
         """Give the node its metadata as by a TempURL: without a user or a key."""
         listed = self._heat.await_metadata(self.server)
@@ -100,19 +109,24 @@ def test_a_hook_may_take_longer_than_its_url_lives(heat_stacks: stacks.Stacks, s
     asking = Slow(heat_stacks, tmp_path / "asking", "POLL_SERVER_HEAT")
     unaware = Slow(heat_stacks, tmp_path / "unaware")
     without = Slow(heat_stacks, tmp_path / "without")
-    everybody = (signing, asking, unaware, without)
-    for slow in everybody:
+    nested = Slow(heat_stacks, tmp_path / "nested")
+    elsewhere = Slow(heat_stacks, tmp_path / "elsewhere")
+    everybody = (signing, asking, unaware, without, nested, elsewhere)
+    for slow in (signing, asking, unaware, without):
         slow.deploy()
+    nested.deploy_nested()
+    elsewhere.deploy_elsewhere()
     without.forget_credentials(shelf)
     for slow in (signing, asking, without):
         slow.node.configure(cfn_signal_ttl=60)
     try:
         for slow in everybody:
             slow.node.start()
-        for slow in (signing, asking, unaware):
+        for slow in (signing, asking, unaware, nested):
             found = heat_stacks.await_stack(slow.name, within=150)
             assert found.stack_status == "UPDATE_COMPLETE", (slow.name, found.stack_status_reason)
-            assert heat_stacks.answer(slow.name, "deployment")["result"] == "yes"
+            if slow is not nested:
+                assert heat_stacks.answer(slow.name, "deployment")["result"] == "yes"
             signal = slow.settled("signalled")
             assert (signal["state"], signal["attempts"]) == ("delivered", 1)
         assert "delivered by the URL signed with the key of [cfn]" in signing.node.log.read_text()
@@ -122,6 +136,9 @@ def test_a_hook_may_take_longer_than_its_url_lives(heat_stacks: stacks.Stacks, s
         assert signal["state"] == "expired"
         for way_out in ("auth_ttl", "HEAT_SIGNAL", "POLL_SERVER_HEAT"):
             assert way_out in signal["last_error"]
+        signal = elsewhere.settled("refused")
+        for words in ("the URL: ", "answered 403", "the URL signed with the key of [cfn]: ", "auth_ttl"):
+            assert words in signal["last_error"]
         for slow in everybody:
             assert "Signature=" not in slow.node.log.read_text()
     finally:
