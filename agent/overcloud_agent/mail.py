@@ -110,8 +110,8 @@ class Mail:
             for name in [endpoint] if endpoint is not None else [name for name, _ in self.endpoints()]:
                 db.execute(
                     "UPDATE signals SET next_at = MIN(next_at, ?), holds = 0"
-                    " WHERE state = 'pending' AND endpoint = ? AND next_at > 0",
-                    (now, name),
+                    " WHERE state = 'pending' AND endpoint = ? AND next_at > 0 AND (next_at > ? OR holds = 1)",
+                    (now, name, now),
                 )
         return now
 

@@ -202,6 +202,24 @@ def test_an_unknown_certificate_authority_is_named(node: nodes.Node, heat: heatl
         secure.signal("a")
 
 
+def test_a_result_is_tried_before_the_agent_ends(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    """Whatever other endpoints do, and within the time of one attempt."""
+    node.hook("slow", f"touch {node.directory}/begun; sleep 1; {GOOD}")
+    node.hook("script", GOOD)
+    node.configure(signal_timeout=3, signal_retry_max=300)
+    with heatlike.HeatLike() as dead:
+        dead.silent = True
+        node.start()
+        heat.serve(dead.deployment("dead-1"), dead.deployment("dead-2"), heat.deployment("live", "slow"))
+        node.await_file(node.directory / "begun")
+        begun = time.monotonic()
+        assert node.stop() == 0
+        assert time.monotonic() - begun < 6
+        assert heat.signal("live", within=0.1)["deploy_stdout"] == "fine"
+        assert node.deployment("live")["state"] == "signalled"
+        assert node.deployment("dead-2")["state"] == "finished"
+
+
 def test_flush_wakes_the_resident_agent(node: nodes.Node, heat: heatlike.HeatLike) -> None:
     """Also while a hook runs."""
     node.hook("script", GOOD)

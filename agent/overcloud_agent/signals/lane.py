@@ -74,11 +74,11 @@ class Lane:
         self.endpoint = endpoint
         self.health = health
         self.told_to_yield = False
+        self.heard_stop = False
         self._around = around
         # A SimpleQueue, because signal handlers may put into it.
         self._inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
         self._yielding = False
-        self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"lane {endpoint}", daemon=True)
 
     def start(self) -> None:
@@ -111,16 +111,16 @@ class Lane:
         begun = idle_since = time.monotonic()
         while True:
             self._listen(0)
-            if self._yielding and time.monotonic() - begun > _SLICE:
+            if self._yielding and not self.heard_stop and time.monotonic() - begun > _SLICE:
                 return
             signal = self._next(book)
             if signal:
                 answered = self._deliver(book, connections, signal)
                 idle_since = time.monotonic()
-                if self._stopping and not answered:
+                if self.heard_stop and not answered:
                     # All the others would run into the same wall.
                     return
-            elif self._stopping or self._yielding:
+            elif self.heard_stop or self._yielding:
                 return
             else:
                 left = idle_since + _IDLE - time.monotonic()
@@ -130,7 +130,7 @@ class Lane:
 
     def _next(self, book: journal.Journal) -> mail.Pending | None:
         """What is to be sent now."""
-        if self._stopping:
+        if self.heard_stop:
             signal = book.mail.next(self.endpoint)
             # The last chance of what never had one; the rest has waited already, and goes on waiting.
             return signal if signal and signal.attempts == 0 else None
@@ -148,7 +148,7 @@ class Lane:
                 if message == "hurry":
                     self.health.until = 0.0
                 self._yielding = self._yielding or message == "yield"
-                self._stopping = self._stopping or message == "stop"
+                self.heard_stop = self.heard_stop or message == "stop"
                 message = self._inbox.get_nowait()
         except queue.Empty:
             pass

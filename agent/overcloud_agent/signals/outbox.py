@@ -54,7 +54,7 @@ class Outbox:
         self._served: dict[str, float] = {}
         self._stopping = False
         self._asked_last: set[str] = set()
-        """Endpoints that were asked after `stop`, or are being asked: once is enough then."""
+        """Endpoints that were asked after `stop`: once is enough then."""
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def start(self) -> None:
@@ -112,7 +112,6 @@ class Outbox:
             self._health.clear()
         elif note == "stop":
             self._stopping = True
-            self._asked_last.update(self._lanes)
         for working in self._lanes.values():
             working.tell(note)
 
@@ -120,6 +119,9 @@ class Outbox:
         if failure:
             raise failure
         del self._lanes[ended.endpoint]
+        # One that ended by itself at that moment has not asked for the last time.
+        if ended.heard_stop:
+            self._asked_last.add(ended.endpoint)
         self._served.pop(ended.endpoint, None)
         self._served[ended.endpoint] = time.monotonic()
         self._health[ended.endpoint] = ended.health
@@ -158,6 +160,5 @@ class Outbox:
         working = lane.Lane(endpoint, self._health.pop(endpoint, lane.Health()), self._around)
         self._lanes[endpoint] = working
         if self._stopping:
-            self._asked_last.add(endpoint)
             working.tell("stop")
         working.start()
