@@ -20,12 +20,12 @@ iptables;iptables;-;netavark 1.4 writes its rules with it (Debian 12)
 nft;nftables;nftables;later netavarks write their rules with it
 catatonit;catatonit;catatonit;containers that run with an init process
 docker-registry|registry;docker-registry;docker-distribution;a private image registry
+redis-server|valkey-server;redis-server;valkey;Zaqar keeps its messages in it
 busybox;busybox-static;busybox;the content of the test images, statically linked
 shellcheck;shellcheck;ShellCheck;the lint target checks shell scripts
 ip;iproute2;iproute;tests look at addresses and bridges
 umount;mount;util-linux;what a private Podman leaves mounted is unmounted
 '
-readonly REGISTRY_UNIT=docker-registry.service
 
 die() {
     printf 'packages.sh: %s\n' "$1" >&2
@@ -83,22 +83,27 @@ name_them() { # name_them N LINES
     done <<<"$2"
 }
 
-# Debian's docker-registry starts a service on port 5000 when it is installed.
-# Nobody asked for that one, so it is masked (for this boot, in /run) while the
-# package is installed, then disabled and unmasked. This touches only a service
-# that did not exist before; a registry that was installed already is not in
-# the list and is left as it is.
-keep_registry_quiet() { # keep_registry_quiet before|after PACKAGES...
-    local when=$1
+# Debian starts a service when one of these is installed. Nobody asked for it,
+# so it is masked (for this boot, in /run) while the package is installed, then
+# disabled and unmasked. This touches only a service that did not exist before;
+# what was installed already is not in the list and is left as it is.
+readonly STARTED_BY_DEBIAN='docker-registry redis-server'
+
+keep_services_quiet() { # keep_services_quiet before|after PACKAGES...
+    local when=$1 package
     shift
-    if [[ ! -d /run/systemd/system || " $* " != *" docker-registry "* ]]; then return 0; fi
-    if [[ "$when" == before ]]; then
-        systemctl --quiet mask --runtime "$REGISTRY_UNIT"
-    else
-        systemctl --quiet unmask --runtime "$REGISTRY_UNIT"
-        # After a failed installation there may be no such unit.
-        systemctl --quiet disable "$REGISTRY_UNIT" || true
-    fi
+    if [[ ! -d /run/systemd/system ]]; then return 0; fi
+    # Package and unit have the same name.
+    for package in $STARTED_BY_DEBIAN; do
+        if [[ " $* " != *" $package "* ]]; then continue; fi
+        if [[ "$when" == before ]]; then
+            systemctl --quiet mask --runtime "$package.service"
+        else
+            systemctl --quiet unmask --runtime "$package.service"
+            # After a failed installation there may be no such unit.
+            systemctl --quiet disable "$package.service" || true
+        fi
+    done
 }
 
 apt_install() {
@@ -107,11 +112,11 @@ apt_install() {
     # The lists may never have been fetched, or may name versions that are gone.
     apt-get "${options[@]}" update ||
         echo 'packages.sh: apt-get update failed; trying with the lists at hand' >&2
-    keep_registry_quiet before "$@"
+    keep_services_quiet before "$@"
     # A failed installation must not leave the mask behind.
     local status=0
     apt-get "${options[@]}" install --no-install-recommends "$@" >/dev/null || status=$?
-    keep_registry_quiet after "$@"
+    keep_services_quiet after "$@"
     if ((status != 0)); then
         die "apt-get could not install: $*" "read apt-get's message above; a mirror may be out of reach"
     fi
