@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from undercloud import box, configs, errors, processes, services
+from undercloud import state as states
 
 _ABOUT = "A real Keystone and a real Heat on loopback, for trying things and for tests."
 
@@ -14,7 +15,7 @@ _ABOUT = "A real Keystone and a real Heat on loopback, for trying things and for
 def main(argv: Sequence[str]) -> int:
     """Run one command; return the exit status: 0, 1 for an error, 3 for "not running"."""
     arguments = _parser().parse_args(argv)
-    undercloud = box.Undercloud(arguments.dir, arguments.auth_ttl)
+    undercloud = box.Undercloud(arguments.dir, arguments.auth_ttl, arguments.services)
     command: Callable[[box.Undercloud, argparse.Namespace], int] = arguments.command
     try:
         return command(undercloud, arguments)
@@ -56,6 +57,14 @@ def _add(
         type=_minutes,
         metavar="MINUTES",
         help="how long a node's signed request counts as fresh (Keystone's default: 15)",
+    )
+    parser.add_argument(
+        "--with",
+        dest="services",
+        action="append",
+        choices=states.OPTIONAL,
+        default=[],
+        help="run this service too, from now on (again for another)",
     )
     return parser
 
@@ -117,6 +126,7 @@ def _facts(undercloud: box.Undercloud) -> dict[str, object]:
         "keystone_url": undercloud.keystone_url,
         "heat_url": undercloud.heat_url,
         "cfn_url": undercloud.cfn_url,
+        "urls": undercloud.urls,
         "openrc": str(undercloud.layout.openrc_file),
         "openstack": str(undercloud.openstack),
         "logs": str(undercloud.logs),
@@ -131,6 +141,7 @@ def _text(undercloud: box.Undercloud) -> str:
         f"Keystone  {undercloud.keystone_url}",
         f"Heat      {undercloud.heat_url}",
         f"CFN API   {undercloud.cfn_url}",
+        *(f"{title:9} {url}" for title, url in undercloud.urls.items()),
         *(f"log       {service.log}" for service in table),
     ]
     if undercloud.running():

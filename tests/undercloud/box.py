@@ -1,6 +1,7 @@
 """One undercloud, from Python: ``box.Undercloud(directory).up()``."""
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 from undercloud import configs, databases, errors, install, processes, progress, services
@@ -12,13 +13,21 @@ class Undercloud:
     """A real Keystone and a real Heat on loopback, with all that they have in ``directory``.
 
     ``auth_ttl`` is how many minutes a node's signed request counts as fresh; None leaves what
-    the directory has (Keystone's own default, 15, when nothing was ever said).  The services
-    outlive the process that starts them.  All methods raise errors.UndercloudError.
+    the directory has (Keystone's own default, 15, when nothing was ever said).  ``services``
+    are those of states.OPTIONAL that it shall have too; what it has already it keeps, until
+    ``down(wipe=True)``.  The services outlive the process that starts them.  All methods raise
+    errors.UndercloudError.
     """
 
-    def __init__(self, directory: Path, auth_ttl: int | None = None) -> None:
+    def __init__(self, directory: Path, auth_ttl: int | None = None, services: Collection[str] = ()) -> None:
+        unknown = sorted(set(services) - set(states.OPTIONAL))
+        if unknown:
+            raise errors.UndercloudError(
+                f"There is no optional service {unknown[0]!r}.", f"there are {', '.join(states.OPTIONAL)}."
+            )
         self.layout = layouts.of(Path(directory))
         self._auth_ttl = auth_ttl
+        self._services = tuple(services)
 
     def install(self) -> None:
         """Install the pinned packages into the venv; nothing to do when they are there."""
@@ -89,6 +98,11 @@ class Undercloud:
         return f"{self.state.cfn_root}/v1"
 
     @property
+    def urls(self) -> dict[str, str]:
+        """The root addresses of the optional services: of "Swift", "Zaqar" and "Zaqar websocket"."""
+        return self.state.urls
+
+    @property
     def logs(self) -> Path:
         """The directory of the log files."""
         return self.layout.logs
@@ -96,12 +110,10 @@ class Undercloud:
     def _settle(self) -> states.State:
         """Return the state to run with, stored; stop services that run with other settings."""
         stored = states.load(self.layout)
-        if stored is None:
-            wanted = states.create(self._auth_ttl)
-        elif self._auth_ttl is None:
-            wanted = stored
-        else:
-            wanted = dataclasses.replace(stored, auth_ttl=self._auth_ttl)
+        wanted = states.create(self._auth_ttl) if stored is None else stored
+        if self._auth_ttl is not None:
+            wanted = dataclasses.replace(wanted, auth_ttl=self._auth_ttl)
+        wanted = states.with_services(wanted, self._services)
         if wanted != stored:
             if services.stop(services.table(self.layout, wanted)):
                 progress.say("The settings differ; the undercloud starts again with the new ones.")
@@ -117,7 +129,7 @@ class Undercloud:
             for service in table:
                 services.wait_until_answering(service)
                 if service.name == "keystone":
-                    databases.seed(self.layout)
+                    databases.seed(self.layout, state)
         except BaseException:
             services.stop(table)
             raise

@@ -29,15 +29,17 @@ def create_missing(layout: layouts.Layout, state: states.State) -> None:
             job.result()
 
 
-def seed(layout: layouts.Layout) -> None:
-    """Give Keystone, which must be running, Heat's users and endpoints, unless it has them."""
-    marker = _marker(layout, "seed")
-    if marker.exists():
+def seed(layout: layouts.Layout, state: states.State) -> None:
+    """Give Keystone, which must be running, the services' users and endpoints, unless it has them."""
+    names = ("seed", *(f"seed-{name}" for name in state.services))
+    markers = [_marker(layout, name) for name in names]
+    if all(marker.exists() for marker in markers):
         return
-    progress.say("Giving Keystone the users and endpoints for Heat ...")
+    progress.say("Giving Keystone the users and endpoints ...")
     script = [str(layout.python), str(layouts.INSIDE / "seed.py"), str(layout.state_file)]
     tools.run("seed.py", script, _log(layout, "seed"), tools.clean_environment(layout.venv))
-    marker.touch(mode=0o600)
+    for marker in markers:
+        marker.touch(mode=0o600)
 
 
 def _create(

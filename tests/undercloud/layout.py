@@ -57,12 +57,27 @@ class Layout:
         """The interpreter that has Keystone and Heat."""
         return self.venv / "bin" / "python"
 
+    @property
+    def swift(self) -> Path:
+        """The directory of Swift's configuration files and rings."""
+        return self.etc / "swift"
+
+    @property
+    def objects(self) -> Path:
+        """The directory that stands for Swift's one disk."""
+        return self.data / "swift" / "disk"
+
+    @property
+    def messages(self) -> Path:
+        """Redis's directory: Zaqar's queues and messages."""
+        return self.data / "redis"
+
     def database(self, service: str) -> Path:
         """Return the SQLite file of ``keystone`` or ``heat``."""
         return self.data / f"{service}.db"
 
     def config(self, service: str) -> Path:
-        """Return the oslo.config file of ``keystone`` or ``heat``."""
+        """Return the configuration file of a service (Swift has a directory of them)."""
         return self.etc / f"{service}.conf"
 
 
@@ -78,6 +93,11 @@ def make_directories(layout: Layout) -> None:
     layout.root.parent.mkdir(parents=True, exist_ok=True)
     for path in (layout.root, layout.etc, layout.data, layout.run, layout.logs):
         path.mkdir(mode=0o700, exist_ok=True)
+
+
+def make_private(path: Path) -> None:
+    """Create a directory below one of those, with what is missing above it."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def wipe(layout: Layout) -> None:

@@ -9,9 +9,13 @@ import json
 import random
 import secrets
 import socket
+from collections.abc import Collection
 
 from undercloud import errors
 from undercloud import layout as layouts
+
+OPTIONAL = ("swift", "zaqar")
+"""The services that an undercloud has only if somebody asks for them."""
 
 _PORTS_TO_TRY = range(20000, 32000)
 # The kernel takes the source ports of outgoing connections from 32768 upwards.  A port from that
@@ -39,12 +43,46 @@ class Secrets:
 
 
 @dataclasses.dataclass(frozen=True)
+class Swift:
+    """The object store: the ports of its proxy and of the three servers behind it, and its user's password."""
+
+    port: int
+    object_port: int
+    container_port: int
+    account_port: int
+    password: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Zaqar:
+    """The message queue: its ports, those of its notifications and its Redis, and passwords."""
+
+    port: int
+    websocket_port: int
+    notification_port: int
+    redis_port: int
+    password: str
+    redis_password: str
+    signing_key: str
+
+
+@dataclasses.dataclass(frozen=True)
 class State:
-    """Everything in undercloud.json; ``auth_ttl`` is in minutes, None for Keystone's default."""
+    """Everything in undercloud.json; ``auth_ttl`` is in minutes, None for Keystone's default.
+
+    An optional service is None unless it was asked for.
+    """
 
     ports: Ports
     secrets: Secrets
     auth_ttl: int | None
+    swift: Swift | None = None
+    zaqar: Zaqar | None = None
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """The names of the optional services that this undercloud has."""
+        return tuple(name for name in OPTIONAL if getattr(self, name) is not None)
 
     @property
     def keystone_root(self) -> str:
@@ -69,6 +107,17 @@ class State:
         """The root of Heat's CloudFormation API, where nodes poll and signal."""
         return f"http://{layouts.ADDRESS}:{self.ports.cfn}"
 
+    @property
+    def urls(self) -> dict[str, str]:
+        """The root addresses of the optional services that this undercloud has, by their title."""
+        urls: dict[str, str] = {}
+        if self.swift:
+            urls["Swift"] = f"http://{layouts.ADDRESS}:{self.swift.port}"
+        if self.zaqar:
+            urls["Zaqar"] = f"http://{layouts.ADDRESS}:{self.zaqar.port}"
+            urls["Zaqar websocket"] = f"ws://{layouts.ADDRESS}:{self.zaqar.websocket_port}"
+        return urls
+
 
 def load(layout: layouts.Layout) -> State | None:
     """Return the stored state, or None when there is none; raise UndercloudError if unreadable."""
@@ -78,7 +127,15 @@ def load(layout: layouts.Layout) -> State | None:
         return None
     try:
         stored = json.loads(text)
-        return State(Ports(**stored["ports"]), Secrets(**stored["secrets"]), stored["auth_ttl"])
+        # A state from before there were optional services has none of them.
+        swift, zaqar = stored.get("swift"), stored.get("zaqar")
+        return State(
+            ports=Ports(**stored["ports"]),
+            secrets=Secrets(**stored["secrets"]),
+            auth_ttl=stored["auth_ttl"],
+            swift=Swift(**swift) if swift else None,
+            zaqar=Zaqar(**zaqar) if zaqar else None,
+        )
     except (ValueError, KeyError, TypeError) as error:
         raise errors.UndercloudError(
             f"{layout.state_file} does not hold the state of an undercloud ({error}).",
@@ -95,7 +152,7 @@ def store(layout: layouts.Layout, state: State) -> None:
 def create(auth_ttl: int | None) -> State:
     """Return a new state with free ports and fresh passwords."""
     return State(
-        ports=_free_ports(),
+        ports=Ports(*_free_ports(3)),
         secrets=Secrets(
             admin=secrets.token_hex(16),
             demo=secrets.token_hex(16),
@@ -106,6 +163,15 @@ def create(auth_ttl: int | None) -> State:
         ),
         auth_ttl=auth_ttl,
     )
+
+
+def with_services(state: State, names: Collection[str]) -> State:
+    """Return the state with these optional services; what it has already stays as it is."""
+    if "swift" in names and state.swift is None:
+        state = dataclasses.replace(state, swift=_create_swift(_ports_of(state)))
+    if "zaqar" in names and state.zaqar is None:
+        state = dataclasses.replace(state, zaqar=_create_zaqar(_ports_of(state)))
+    return state
 
 
 def port_is_free(port: int) -> bool:
@@ -120,9 +186,39 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def _free_ports() -> Ports:
+def _create_swift(taken: Collection[int]) -> Swift:
+    ports = _free_ports(4, taken)
+    return Swift(
+        port=ports[0],
+        object_port=ports[1],
+        container_port=ports[2],
+        account_port=ports[3],
+        password=secrets.token_hex(16),
+    )
+
+
+def _create_zaqar(taken: Collection[int]) -> Zaqar:
+    ports = _free_ports(4, taken)
+    return Zaqar(
+        port=ports[0],
+        websocket_port=ports[1],
+        notification_port=ports[2],
+        redis_port=ports[3],
+        password=secrets.token_hex(16),
+        redis_password=secrets.token_hex(16),
+        signing_key=secrets.token_hex(16),
+    )
+
+
+def _free_ports(count: int, but: Collection[int] = ()) -> list[int]:
     candidates = random.sample(_PORTS_TO_TRY, 100)
-    free = [port for port in candidates if port_is_free(port)]
-    if len(free) < 3:
-        raise errors.UndercloudError("No three free ports on loopback were found.")
-    return Ports(*free[:3])
+    free = [port for port in candidates if port not in but and port_is_free(port)]
+    if len(free) < count:
+        raise errors.UndercloudError(f"{count} free ports on loopback were not found.")
+    return free[:count]
+
+
+def _ports_of(state: State) -> set[int]:
+    # Those of services that do not run look free.
+    groups = [dataclasses.asdict(group) for group in (state.ports, state.swift, state.zaqar) if group]
+    return {value for group in groups for value in group.values() if isinstance(value, int)}

@@ -10,6 +10,9 @@ from undercloud import errors
 
 LOOPBACK = "127.0.0.1,localhost"
 
+PROGRAMS = "/usr/sbin:/usr/bin:/sbin:/bin"
+"""Where the distribution's programs are; a plain user's PATH may lack some of it."""
+
 
 def run(name: str, argv: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
     """Run ``argv`` and append its output to ``log``; raise UndercloudError if it fails.
@@ -53,7 +56,7 @@ def clean_environment(venv: Path) -> dict[str, str]:
     would come between services that talk over loopback.
     """
     return {
-        "PATH": f"{venv / 'bin'}:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": f"{venv / 'bin'}:{PROGRAMS}",
         "HOME": os.environ.get("HOME", "/"),
         "LANG": "C.UTF-8",
         "no_proxy": LOOPBACK,

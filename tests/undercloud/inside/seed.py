@@ -1,4 +1,4 @@
-"""Give Keystone the users, roles and endpoints that Heat needs; runs inside the undercloud venv.
+"""Give Keystone the users, roles and endpoints of the services; runs inside the undercloud venv.
 
     seed.py STATE_FILE
 
@@ -35,10 +35,13 @@ def main(state_file: str) -> None:
     passwords, ports = state["secrets"], state["ports"]
     keystone = connect(ports["keystone"], passwords["admin"])
     roles = ensure_roles(keystone)
-    ensure_heat_service_user(keystone, roles, passwords["heat_service"])
+    ensure_service_user(keystone, roles, "heat", passwords["heat_service"])
     ensure_stack_domain(keystone, roles, passwords["stack_domain_admin"])
     ensure_demo_user(keystone, roles, passwords["demo"])
-    for endpoint in endpoints(ports):
+    for name in ("swift", "zaqar"):
+        if state[name]:
+            ensure_service_user(keystone, roles, name, state[name]["password"])
+    for endpoint in endpoints(state):
         ensure_endpoint(keystone, endpoint)
 
 
@@ -55,11 +58,20 @@ def connect(port: int, password: str) -> Any:
     return client.Client(session=session.Session(auth=auth))
 
 
-def endpoints(ports: dict[str, int]) -> list[Endpoint]:
+def endpoints(state: dict[str, Any]) -> list[Endpoint]:
     """Return the catalogue entries besides Keystone's own, which the bootstrap made."""
+    ports, swift, zaqar = state["ports"], state["swift"], state["zaqar"]
     api = f"http://{ADDRESS}:{ports['heat']}/v1/%(project_id)s"
     cfn = f"http://{ADDRESS}:{ports['cfn']}/v1"
-    return [Endpoint("heat", "orchestration", api), Endpoint("heat-cfn", "cloudformation", cfn)]
+    found = [Endpoint("heat", "orchestration", api), Endpoint("heat-cfn", "cloudformation", cfn)]
+    if swift:
+        store = f"http://{ADDRESS}:{swift['port']}/v1/AUTH_%(project_id)s"
+        found.append(Endpoint("swift", "object-store", store))
+    if zaqar:
+        websocket = f"ws://{ADDRESS}:{zaqar['websocket_port']}"
+        found.append(Endpoint("zaqar", "messaging", f"http://{ADDRESS}:{zaqar['port']}"))
+        found.append(Endpoint("zaqar-websocket", "messaging-websocket", websocket))
+    return found
 
 
 def ensure_roles(keystone: Any) -> dict[str, Any]:
@@ -68,10 +80,10 @@ def ensure_roles(keystone: Any) -> dict[str, Any]:
     return {role.name: role for role in keystone.roles.list()}
 
 
-def ensure_heat_service_user(keystone: Any, roles: dict[str, Any], password: str) -> None:
-    """Make the user with which Heat checks tokens, and the project "service"."""
+def ensure_service_user(keystone: Any, roles: dict[str, Any], name: str, password: str) -> None:
+    """Make the user with which a service checks tokens, and the project "service"."""
     project = ensure_project(keystone, "service")
-    user = ensure_user(keystone, "heat", "default", password)
+    user = ensure_user(keystone, name, "default", password)
     for role in ("admin", "service"):
         keystone.roles.grant(roles[role], user=user, project=project)
 
