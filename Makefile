@@ -62,6 +62,6 @@ $(VENV)/installed: setup.py $(wildcard hooks/*)
 clean: ## Stop and remove everything that demo and tests made.
 	@for dir in $(SCRATCH)/podman $(SCRATCH)/demo/podman; do \
 	    [ ! -d $$dir ] || $(PYTHON) -m podmanbox down --wipe --dir $$dir; done
-	@for dir in $(UNDERCLOUD) $(SCRATCH)/test-undercloud $(SCRATCH)/demo/undercloud; do \
+	@for dir in $(UNDERCLOUD) $(SCRATCH)/test-undercloud $(SCRATCH)/full-undercloud $(SCRATCH)/demo/undercloud; do \
 	    [ ! -d $$dir ] || $(PYTHON) -m undercloud down --wipe --dir $$dir; done
 	@rm -rf $(SCRATCH) build dist agent/*.egg-info .mypy_cache .ruff_cache .pytest_cache

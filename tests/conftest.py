@@ -61,3 +61,13 @@ def undercloud() -> Iterator[clouds.Undercloud]:
     made.up()
     yield made
     made.down(wipe=True)
+
+
+@pytest.fixture(scope="session")
+def full_undercloud() -> Iterator[clouds.Undercloud]:
+    """The same with Swift and Zaqar: every transport of Heat works there. Another one, so that no other test waits."""
+    made = clouds.Undercloud(places.SCRATCH / "full-undercloud", services=("swift", "zaqar"))
+    made.down(wipe=True)
+    made.up()
+    yield made
+    made.down(wipe=True)

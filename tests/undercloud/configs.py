@@ -207,6 +207,10 @@ uri = {redis}
 [drivers:message_store:redis]
 uri = {redis}
 
+[storage]
+# Without it no subscriber is ever told of a message, and nothing says so.
+message_pipeline = zaqar.notification.notifier
+
 [drivers:transport:websocket]
 bind = {address}
 port = {websocket_port}
