@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection
 from pathlib import Path
 
-from undercloud import configs, databases, errors, install, processes, progress, services
+from undercloud import configs, databases, errors, install, optional, processes, progress, services
 from undercloud import layout as layouts
 from undercloud import state as states
 
@@ -123,6 +123,7 @@ class Undercloud:
     def _start(self, table: tuple[services.Service, ...], state: states.State) -> None:
         """Start the services and wait for them; leave none behind if one fails."""
         configs.write(self.layout, state)
+        optional.write(self.layout, state)
         databases.create_missing(self.layout, state)
         try:
             services.start(table, self.layout.venv)

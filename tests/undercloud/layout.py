@@ -65,7 +65,7 @@ class Layout:
     @property
     def objects(self) -> Path:
         """The directory that stands for Swift's one disk."""
-        return self.data / "swift" / "disk"
+        return self.data / "swift"
 
     @property
     def messages(self) -> Path:
@@ -96,8 +96,8 @@ def make_directories(layout: Layout) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Create a directory below one of those, with what is missing above it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Create a directory below one of those."""
+    path.mkdir(mode=0o700, exist_ok=True)
 
 
 def wipe(layout: Layout) -> None:

@@ -1,7 +1,7 @@
 """The services of an undercloud: what to run for each, and when it answers.
 
 Another service is one more entry in ``table``, plus its ports in state.py, its configuration in
-configs.py and its endpoint in inside/seed.py.
+optional.py and its endpoint in inside/seed.py.
 """
 
 import dataclasses

@@ -34,10 +34,10 @@ def main(argv: Sequence[str]) -> None:
 
 
 def write_ring(path: Path, port: int) -> None:
-    """Write a ring that says: everything is on the one disk, behind this port."""
+    """Write a ring that says: everything is on the one disk (a directory of that name), behind this port."""
     builder = ring.RingBuilder(part_power=4, replicas=1, min_part_hours=0)
     place = {"ip": ADDRESS, "port": port, "replication_ip": ADDRESS, "replication_port": port}
-    builder.add_dev({"id": 0, "region": 1, "zone": 1, "device": "disk", "weight": 1, "meta": "", **place})
+    builder.add_dev({"id": 0, "region": 1, "zone": 1, "device": "swift", "weight": 1, "meta": "", **place})
     builder.rebalance()
     builder.get_ring().save(str(path))
 
