@@ -9,17 +9,21 @@ import json
 import shutil
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
 
+import stacks
 import websockets
 from undercloud import box as clouds
 from undercloud import errors, services
 from undercloud import state as states
+
+OUTPUT = {"occ": {"value": {"get_attr": ["server", "os_collect_config"]}}}
+ANSWER = {"deploy_status_code": 0, "deploy_stdout": "done"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,19 +42,35 @@ class Member:
         return self.http.request(method, f"{self.catalogue['messaging']}/v2/queues/{path}", timeout=20, **options)
 
 
+def authenticate(cloud: clouds.Undercloud, user: dict[str, Any], project: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """A token, and what Keystone says of it."""
+    identity = {"methods": ["password"], "password": {"user": user}}
+    body = {"auth": {"identity": identity, "scope": {"project": project}}}
+    answer = requests.post(f"{cloud.keystone_url}/auth/tokens", json=body, timeout=20)
+    answer.raise_for_status()
+    return answer.headers["X-Subject-Token"], answer.json()["token"]
+
+
+def node_token(cloud: clouds.Undercloud, user: str, password: str, project: str) -> str:
+    """A token for one of the users that Heat makes for nodes."""
+    return authenticate(cloud, {"id": user, "password": password}, {"id": project})[0]
+
+
+@pytest.fixture
+def heat_stacks(full_undercloud: clouds.Undercloud) -> Iterator[stacks.Stacks]:
+    made = stacks.Stacks(full_undercloud)
+    yield made
+    made.close()
+
+
 @pytest.fixture(scope="module")
 def member(full_undercloud: clouds.Undercloud) -> Iterator[Member]:
     rc = full_undercloud.openrc
     domain = {"id": "default"}
     user = {"name": rc["OS_USERNAME"], "password": rc["OS_PASSWORD"], "domain": domain}
-    scope = {"project": {"name": rc["OS_PROJECT_NAME"], "domain": domain}}
-    identity = {"methods": ["password"], "password": {"user": user}}
+    project = {"name": rc["OS_PROJECT_NAME"], "domain": domain}
+    token, facts = authenticate(full_undercloud, user, project)
     with requests.Session() as http:
-        http.trust_env = False
-        url = f"{rc['OS_AUTH_URL']}/auth/tokens"
-        answer = http.post(url, json={"auth": {"identity": identity, "scope": scope}}, timeout=20)
-        answer.raise_for_status()
-        token, facts = answer.headers["X-Subject-Token"], answer.json()["token"]
         http.headers.update({"X-Auth-Token": token, "Client-ID": str(uuid.uuid4())})
         catalogue = {
             service["type"]: endpoint["url"]
@@ -112,6 +132,77 @@ def test_what_is_posted_over_http_reaches_a_websocket(member: Member) -> None:
         # Being told of a message does not take it.
         popped = ask("message_delete_many", queue_name="pushed", pop=1)["body"]["messages"]
         assert [message["body"] for message in popped] == [{"a": 1}]
+
+
+def resources(metadata: str, signal: str) -> dict[str, Any]:
+    server = {"type": "OS::Heat::DeployedServer", "properties": {"software_config_transport": metadata}}
+    config = {"type": "OS::Heat::SoftwareConfig", "properties": {"group": "script", "config": "x"}}
+    properties = {
+        "server": {"get_resource": "server"},
+        "config": {"get_resource": "config"},
+        "signal_transport": signal,
+    }
+    deployment = {"type": "OS::Heat::SoftwareDeployment", "properties": properties}
+    return {"server": server, "config": config, "deployment": deployment}
+
+
+def awaited(ask: Callable[[], dict[str, Any] | None]) -> dict[str, Any]:
+    """The first answer that is one."""
+    deadline = time.monotonic() + 60
+    while (answer := ask()) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return answer
+
+
+def section(heat: stacks.Stacks, stack: str, name: str) -> dict[str, str]:
+    """What Heat tells a node of its server, once it does."""
+
+    def ask() -> dict[str, Any] | None:
+        outputs = {entry["output_key"]: entry["output_value"] for entry in heat.heat.stacks.get(stack).outputs}
+        return dict(outputs["occ"][name]) if outputs.get("occ") else None
+
+    return awaited(ask)
+
+
+def inputs_in(metadata: dict[str, Any]) -> dict[str, Any] | None:
+    deployments = metadata["deployments"]
+    return {entry["name"]: entry["value"] for entry in deployments[0]["inputs"]} if deployments else None
+
+
+def test_heat_goes_through_the_object_store(heat_stacks: stacks.Stacks, member: Member) -> None:
+    heat_stacks.create("store", resources("POLL_TEMP_URL", "TEMP_URL_SIGNAL"), OUTPUT)
+    url = section(heat_stacks, "store", "request")["metadata_url"]
+
+    def ask() -> dict[str, Any] | None:
+        answer = requests.get(url, timeout=20)
+        return inputs_in(answer.json()) if answer.content else None
+
+    inputs = awaited(ask)
+    assert inputs["deploy_signal_verb"] == "PUT"
+    assert requests.put(inputs["deploy_signal_id"], json=ANSWER, timeout=20).status_code == 201
+    assert heat_stacks.await_stack("store").stack_status == "CREATE_COMPLETE"
+    assert heat_stacks.answer("store", "deployment")["deploy_stdout"] == "done"
+
+
+def test_heat_goes_through_queues(
+    heat_stacks: stacks.Stacks, member: Member, full_undercloud: clouds.Undercloud
+) -> None:
+    heat_stacks.create("queues", resources("ZAQAR_MESSAGE", "ZAQAR_SIGNAL"), OUTPUT)
+    zaqar = section(heat_stacks, "queues", "zaqar")
+    reader = node_token(full_undercloud, zaqar["user_id"], zaqar["password"], zaqar["project_id"])
+
+    def ask() -> dict[str, Any] | None:
+        path, headers = f"{zaqar['queue_id']}/messages", {"X-Auth-Token": reader}
+        messages = member.queue("DELETE", path, params={"pop": 1}, headers=headers).json()["messages"]
+        return inputs_in(messages[0]["body"]) if messages else None
+
+    given = {name.removeprefix("deploy_"): value for name, value in awaited(ask).items()}
+    headers = {"X-Auth-Token": node_token(full_undercloud, given["user_id"], given["password"], given["project_id"])}
+    posted = {"messages": [{"body": ANSWER, "ttl": 600}]}
+    assert member.queue("POST", f"{given['queue_id']}/messages", json=posted, headers=headers).status_code == 201
+    assert heat_stacks.await_stack("queues").stack_status == "CREATE_COMPLETE"
+    assert heat_stacks.answer("queues", "deployment")["deploy_stdout"] == "done"
 
 
 def test_services_are_added_once_and_remembered(full_undercloud: clouds.Undercloud, tmp_path: Path) -> None:
