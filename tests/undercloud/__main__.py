@@ -9,7 +9,7 @@ from pathlib import Path
 from undercloud import box, configs, errors, processes, services
 from undercloud import state as states
 
-_ABOUT = "A real Keystone and a real Heat on loopback, for trying things and for tests."
+_ABOUT = "A real Keystone and a real Heat on loopback (Swift and Zaqar too), for trying things and for tests."
 
 
 def main(argv: Sequence[str]) -> int:

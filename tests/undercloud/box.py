@@ -99,7 +99,7 @@ class Undercloud:
 
     @property
     def urls(self) -> dict[str, str]:
-        """The root addresses of the optional services: of "Swift", "Zaqar" and "Zaqar websocket"."""
+        """The root addresses of the optional services: of "Swift", "Zaqar" and "Websocket" (Zaqar's)."""
         return self.state.urls
 
     @property

@@ -115,7 +115,7 @@ class State:
             urls["Swift"] = f"http://{layouts.ADDRESS}:{self.swift.port}"
         if self.zaqar:
             urls["Zaqar"] = f"http://{layouts.ADDRESS}:{self.zaqar.port}"
-            urls["Zaqar websocket"] = f"ws://{layouts.ADDRESS}:{self.zaqar.websocket_port}"
+            urls["Websocket"] = f"ws://{layouts.ADDRESS}:{self.zaqar.websocket_port}"
         return urls
 
 

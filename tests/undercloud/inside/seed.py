@@ -39,7 +39,8 @@ def main(state_file: str) -> None:
     ensure_stack_domain(keystone, roles, passwords["stack_domain_admin"])
     ensure_demo_user(keystone, roles, passwords["demo"])
     for name in ("swift", "zaqar"):
-        if state[name]:
+        # A state from before there were optional services does not name them.
+        if state.get(name):
             ensure_service_user(keystone, roles, name, state[name]["password"])
     for endpoint in endpoints(state):
         ensure_endpoint(keystone, endpoint)
@@ -60,7 +61,7 @@ def connect(port: int, password: str) -> Any:
 
 def endpoints(state: dict[str, Any]) -> list[Endpoint]:
     """Return the catalogue entries besides Keystone's own, which the bootstrap made."""
-    ports, swift, zaqar = state["ports"], state["swift"], state["zaqar"]
+    ports, swift, zaqar = state["ports"], state.get("swift"), state.get("zaqar")
     api = f"http://{ADDRESS}:{ports['heat']}/v1/%(project_id)s"
     cfn = f"http://{ADDRESS}:{ports['cfn']}/v1"
     found = [Endpoint("heat", "orchestration", api), Endpoint("heat-cfn", "cloudformation", cfn)]
