@@ -122,6 +122,7 @@ class Undercloud:
 
     def _start(self, table: tuple[services.Service, ...], state: states.State) -> None:
         """Start the services and wait for them; leave none behind if one fails."""
+        services.require_programs(table)
         configs.write(self.layout, state)
         optional.write(self.layout, state)
         databases.create_missing(self.layout, state)

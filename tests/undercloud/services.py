@@ -50,11 +50,20 @@ def table(layout: layouts.Layout, state: states.State) -> tuple[Service, ...]:
     return tuple(table)
 
 
+def require_programs(services: Sequence[Service]) -> None:
+    """Raise UndercloudError when a program of the distribution is missing."""
+    for service in services:
+        if shutil.which(service.argv[0]) is None:
+            raise errors.UndercloudError(
+                f"{service.argv[0]}, the program for {service.title}, is not installed.",
+                "run tests/packages.sh as root.",
+            )
+
+
 def start(services: Sequence[Service], venv: Path) -> None:
     """Start those that do not run yet; return without waiting for them to answer."""
     waiting = [service for service in services if processes.alive(service.pid_file) is None]
     for service in waiting:
-        _require_program(service)
         _require_free_ports(service)
     for service in waiting:
         progress.say(f"Starting {service.title} ...")
@@ -117,14 +126,6 @@ def _first_program(*names: str) -> str:
     """Return the first that is installed, else the first."""
     found = (shutil.which(name, path=tools.PROGRAMS) for name in names)
     return next((path for path in found if path), names[0])
-
-
-def _require_program(service: Service) -> None:
-    if shutil.which(service.argv[0]) is None:
-        raise errors.UndercloudError(
-            f"{service.argv[0]}, which {service.title} needs, is not installed.",
-            "run tests/packages.sh as root.",
-        )
 
 
 def _require_free_ports(service: Service) -> None:
