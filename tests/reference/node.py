@@ -73,6 +73,11 @@ class ReferenceNode:
         return Path(f"/proc/{self._holder.pid}/root{inside}")
 
     @property
+    def network(self) -> Path:
+        """The node's network namespace, or the machine's where the node has none of its own."""
+        return Path(f"/proc/{self._holder.pid}/ns/net")
+
+    @property
     def environment(self) -> dict[str, str]:
         """What programs see in the node. os-collect-config ends where the locale does not exist."""
         return {
@@ -84,8 +89,8 @@ class ReferenceNode:
 
     def command(self, argv: Sequence[str]) -> list[str]:
         """The command that runs `argv` in the node; it becomes `argv`, so its process id is that of `argv`."""
-        namespaces = f"/proc/{self._holder.pid}/ns"
-        return ["nsenter", f"--mount={namespaces}/mnt", f"--net={namespaces}/net", "--", *argv]
+        mounts = f"/proc/{self._holder.pid}/ns/mnt"
+        return ["nsenter", f"--mount={mounts}", f"--net={self.network}", "--", *argv]
 
     def run(
         self, argv: Sequence[str], env: Mapping[str, str] | None = None, *, stdin: str = "", within: float = 300.0
@@ -96,9 +101,9 @@ class ReferenceNode:
             self.command(argv), env=environment, input=stdin, capture_output=True, text=True, timeout=within
         )
 
-    def check_run(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> str:
+    def check_run(self, argv: Sequence[str], env: Mapping[str, str] | None = None, *, within: float = 300.0) -> str:
         """The same for a program that has to succeed: what it printed."""
-        done = self.run(argv, env)
+        done = self.run(argv, env, within=within)
         assert done.returncode == 0, f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout
 
@@ -146,7 +151,8 @@ class ReferenceNode:
         """End the daemon and what it started; returns its exit status (negative: the signal)."""
         assert self._daemon
         process, self._daemon = self._daemon.process, None
-        process.terminate()
+        # To the whole group, as systemd does it. A tracer in front of the daemon would ignore its own.
+        os.killpg(process.pid, signal.SIGTERM)
         try:
             return process.wait(within)
         finally:

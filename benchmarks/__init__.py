@@ -1,0 +1,1 @@
+"""What measures overcloud-agent against the reference stack, side by side; docs/benchmarks.md tells how."""
