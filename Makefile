@@ -12,7 +12,7 @@ export UNDERCLOUD_VENV ?= $(SCRATCH)/undercloud-venv
 export PYTHONPATH := $(CURDIR)/tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help packages install demo test lint unit hooks integration describe undercloud undercloud-down clean
+.PHONY: help packages install demo test lint unit hooks integration peer benchmark describe undercloud undercloud-down clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ hooks: packages install ## Run the tests of the hook executables only.
 
 integration: packages install ## Run the tests with real Podman and real Heat only.
 	@$(VENV)/bin/python -m pytest tests/integration
+
+peer: packages install ## Run the test suite of heat-agents, with the originals and with ours in their places.
+	@$(VENV)/bin/python -m pytest tests/peer
+
+benchmark: packages install ## Measure the agent and the reference stack side by side (ARGS='--help' tells what is there).
+	@$(VENV)/bin/python -m benchmarks.deployments $(ARGS)
 
 describe: install ## Write the hooks' descriptions (JSON Schemas) from the code.
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import hook; \
@@ -62,6 +68,7 @@ $(VENV)/installed: setup.py $(wildcard hooks/*)
 clean: ## Stop and remove everything that demo and tests made.
 	@for dir in $(SCRATCH)/podman $(SCRATCH)/demo/podman; do \
 	    [ ! -d $$dir ] || $(PYTHON) -m podmanbox down --wipe --dir $$dir; done
-	@for dir in $(UNDERCLOUD) $(SCRATCH)/test-undercloud $(SCRATCH)/full-undercloud $(SCRATCH)/demo/undercloud; do \
+	@for dir in $(UNDERCLOUD) $(SCRATCH)/test-undercloud $(SCRATCH)/full-undercloud $(SCRATCH)/expiry-undercloud \
+	    $(SCRATCH)/demo/undercloud $(SCRATCH)/benchmark-undercloud; do \
 	    [ ! -d $$dir ] || $(PYTHON) -m undercloud down --wipe --dir $$dir; done
 	@rm -rf $(SCRATCH) build dist agent/*.egg-info .mypy_cache .ruff_cache .pytest_cache

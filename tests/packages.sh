@@ -24,6 +24,7 @@ redis-server|valkey-server;redis-server;valkey;Zaqar keeps its messages in it
 busybox;busybox-static;busybox;the content of the test images, statically linked
 shellcheck;shellcheck;ShellCheck;the lint target checks shell scripts
 ip;iproute2;iproute;tests look at addresses and bridges
+strace;strace;strace;the benchmark counts processes with it
 umount;mount;util-linux;what a private Podman leaves mounted is unmounted
 '
 

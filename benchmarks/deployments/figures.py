@@ -41,9 +41,11 @@ class Figures:
         print(f"  {side:9}  {title}: {shown(value)} {unit}", file=sys.stderr, flush=True)
 
     def rows(self) -> list[Row]:
+        """The medians, section by section."""
+        sections = list(dict.fromkeys(section for section, _, _ in self._samples))
         return [
             Row(*key, _median(samples["reference"]), _median(samples["ours"]), dict(samples))
-            for key, samples in self._samples.items()
+            for key, samples in sorted(self._samples.items(), key=lambda item: sections.index(item[0][0]))
         ]
 
 

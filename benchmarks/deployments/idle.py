@@ -37,11 +37,11 @@ def measure(
         spent = usage.cpu(pid) - before
         asked = seen.exchanges(began)
         minutes = (time.monotonic() - began) / 60
-        rss, pss = usage.memory(pid)
+        memory = usage.memory(pid)
         node.stop()
     polls = sum(relay.is_poll(one) for one in asked)
-    to.add(section, "memory of the daemon, RSS", "MiB", side.name, rss)
-    to.add(section, "memory of the daemon, PSS", "MiB", side.name, pss)
+    for kind, size in memory.items():
+        to.add(section, f"memory of the daemon, {kind}", "MiB", side.name, size)
     to.add(section, "processor time", "CPU s/min", side.name, spent / minutes)
     to.add(section, "requests", "1/min", side.name, len(asked) / minutes)
     to.add(section, "requests for each poll", "", side.name, len(asked) / polls)

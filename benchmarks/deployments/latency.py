@@ -73,7 +73,8 @@ def _measure_batch(
     before = usage.cpu(pid)
     released = seen.release()
     found = seen.wait(lambda some: sum(one.is_signal for one in some) >= count, released)
-    accepted = found[-1].ended
+    signals = [one for one in found if one.is_signal]
+    accepted = signals[-1].ended
     served = next(one.ended for one in found if relay.is_poll(one) and all(key.encode() in one.body for key in new))
     usage.wait_for_children(pid)
     seen.wait_for_polls(1)
@@ -82,6 +83,8 @@ def _measure_batch(
     what = f"{count} deployment{'s' if count > 1 else ''}"
     to.add(LATENCY, f"{what}: served to the node -> last signal accepted", "s", side.name, accepted - served)
     to.add(LATENCY, f"{what}: in Heat's metadata -> last signal accepted", "s", side.name, accepted - released)
+    heat = sum(one.ended - one.began for one in signals) / count
+    to.add(LATENCY, f"{what}: Heat's own time for a signal, mean", "s", side.name, heat)
     to.add(PROCESSOR, f"{what}: for each", "CPU s", side.name, spent / count)
 
 

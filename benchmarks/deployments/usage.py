@@ -19,10 +19,10 @@ def cpu(pid: int) -> float:
     return float(times.user + times.system + times.children_user + times.children_system)
 
 
-def memory(pid: int) -> tuple[float, float]:
-    """MiB in memory of a process: all (RSS), and with shared pages divided by who shares them (PSS)."""
+def memory(pid: int) -> dict[str, float]:
+    """MiB in memory of a process: RSS, all; PSS, shared pages divided by who shares them; USS, its own pages only."""
     found = psutil.Process(pid).memory_full_info()
-    return found.rss / 2**20, found.pss / 2**20
+    return {"RSS": found.rss / 2**20, "PSS": found.pss / 2**20, "USS": found.uss / 2**20}
 
 
 def wait_for_children(pid: int, within: float = 120.0) -> None:

@@ -194,10 +194,13 @@ class ReferenceNode:
         self.check_run(["mount", *arguments])
 
     def _furnish(self) -> None:
+        # What the machine itself has of either stack is none of the node's.
+        for name in ("os-apply-config", "os-refresh-config", "heat-config"):
+            shutil.rmtree(self.path(f"{_LIBEXEC}/{name}"), ignore_errors=True)
+        shutil.rmtree(self.path("/etc/overcloud-agent.conf.d"), ignore_errors=True)
+        for name in (SOURCES, "/etc/overcloud-agent.conf"):
+            self.path(name).unlink(missing_ok=True)
         self.restore()
-        # The machine's own configuration is none of the node's.
-        for name in ("etc/os-collect-config.conf", "etc/overcloud-agent.conf"):
-            self.path(f"/{name}").unlink(missing_ok=True)
 
     def _copy(self, source: Path, inside: str, mode: int) -> None:
         target = self.path(inside)
