@@ -39,7 +39,7 @@ class Exchange:
     @property
     def is_signal(self) -> bool:
         """A signal that Heat has accepted."""
-        return self.method == "POST" and "/signal/" in self.path and self.status == 200
+        return self.method == "POST" and "/signal" in self.path and self.status == 200
 
 
 @dataclasses.dataclass(frozen=True)
