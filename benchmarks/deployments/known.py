@@ -37,7 +37,7 @@ def measure(to: figures.Figures, directory: Path, side: sides.Side, known: int) 
         heat.metadata = json.dumps({"deployments": entries, "os-collect-config": occ})
         sides.keep_as_deployed(node, entries)
         side.prepare(node, occ)
-        side.learn(node)
+        side.learn(node, known)
         if isinstance(side, sides.Reference):
             spent[_FULL] = usage.spend(node, ["os-refresh-config"])
             spent[_ONCE] = usage.spend(node, ["os-collect-config", "--one-time"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -33,8 +34,8 @@ class Side(Protocol):
     def start(self, node: nodes.ReferenceNode, wrapper: Sequence[str] = ()) -> int:
         """Start the daemon, behind the command `wrapper` if there is one; returns the process id of the first."""
 
-    def learn(self, node: nodes.ReferenceNode) -> None:
-        """One pass, which returns when the node has settled all deployments of its metadata."""
+    def learn(self, node: nodes.ReferenceNode, known: int) -> None:
+        """Return when the node has settled the `known` deployments of its metadata, with no daemon running."""
 
     def heat_config(self) -> list[str]:
         """The command that is this side's 55-heat-config; empty when it is not installed."""
@@ -52,7 +53,8 @@ class Reference:
     def start(self, node: nodes.ReferenceNode, wrapper: Sequence[str] = ()) -> int:
         return node.start([*wrapper, "os-collect-config"])
 
-    def learn(self, node: nodes.ReferenceNode) -> None:
+    def learn(self, node: nodes.ReferenceNode, known: int) -> None:
+        del known
         node.check_run(["os-collect-config", "--one-time"])
 
     def heat_config(self) -> list[str]:
@@ -75,13 +77,22 @@ class Ours:
     def start(self, node: nodes.ReferenceNode, wrapper: Sequence[str] = ()) -> int:
         return node.start([*wrapper, *self._agent("run")])
 
-    def learn(self, node: nodes.ReferenceNode) -> None:
-        # It fails when the metadata could not be had, when a deployment failed, or when a signal is left.
-        node.check_run(self._agent("apply"), within=3600)
+    def learn(self, node: nodes.ReferenceNode, known: int) -> None:
+        self.start(node)
+        deadline = time.monotonic() + 1800
+        while self._settled(node) < known:
+            assert time.monotonic() < deadline, f"the agent has not settled {known} deployments; see {node.log}"
+            # Each question reads the whole journal.
+            time.sleep(1)
+        node.stop()
 
     def heat_config(self) -> list[str]:
         executable = places.BIN / "55-heat-config"
         return [str(executable)] if os.access(executable, os.X_OK) else []
+
+    def _settled(self, node: nodes.ReferenceNode) -> int:
+        rows = json.loads(node.check_run(self._agent("status", "--json")))["deployments"]
+        return sum(row["state"] == "signalled" for row in rows)
 
     def _agent(self, *verb: str) -> list[str]:
         return [str(places.BIN / "overcloud-agent"), *verb]
