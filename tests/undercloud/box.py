@@ -135,3 +135,12 @@ class Undercloud:
         except BaseException:
             services.stop(table)
             raise
+
+    def restart(self, name: str) -> None:
+        """Stop one service, ``keystone`` or ``heat``, and start it again; return when it answers."""
+        with layouts.exclusive(self.layout):
+            table = [service for service in services.table(self.layout, self.state) if service.name == name]
+            services.stop(table)
+            services.start(table, self.layout.venv)
+            for service in table:
+                services.wait_until_answering(service)
