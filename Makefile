@@ -12,7 +12,7 @@ export UNDERCLOUD_VENV ?= $(SCRATCH)/undercloud-venv
 export PYTHONPATH := $(CURDIR)/tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help packages install demo test lint unit hooks integration peer benchmark describe undercloud undercloud-down clean
+.PHONY: help packages install demo test lint unit hooks integration peer soak benchmark describe undercloud undercloud-down clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +40,10 @@ peer: packages install ## Run the test suite of heat-agents, with the originals 
 
 benchmark: packages install ## Measure the agent and the reference stack side by side (ARGS='--help' tells what is there).
 	@$(VENV)/bin/python -m benchmarks.deployments $(ARGS)
+
+soak: packages install ## Run 1,000 deployments of a real Heat through a network that breaks 30 % of the requests.
+	@OVERCLOUD_AGENT_SOAK=$${OVERCLOUD_AGENT_SOAK:-1000} $(VENV)/bin/python -m pytest -s -o timeout=3600 \
+	    tests/integration/test_soak.py
 
 describe: install ## Write the hooks' descriptions (JSON Schemas) from the code.
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import hook; \

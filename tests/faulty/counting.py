@@ -11,9 +11,10 @@ GROUP = "json-file"
 """A group whose work the agent takes for repeatable: after a SIGKILL it resumes such a deployment."""
 
 # Shell built-ins only, so that a thousand runs cost little. The id is taken from the document on stdin, which is one
-# line of JSON; /proc/uptime is read because the shell has no clock of its own.
+# line of JSON (none when the agent was killed before it had written it); /proc/uptime is read because the shell has no
+# clock of its own.
 _BODY = """
-read -r line
+read -r line || [ "$line" ] || exit 1
 line=${{line#*\\"id\\":}}; line=${{line#*\\"}}; id=${{line%%\\"*}}
 read -r now _ < /proc/uptime
 echo "$now $id" >> {runs}

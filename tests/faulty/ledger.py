@@ -26,6 +26,8 @@ class Exchange:
     """What Heat answered; None when it did not get the request, or died over it."""
     told: bool = False
     """Whether Heat's answer went out to the client whole, or whole enough to be understood."""
+    hinted: bool = False
+    """Whether some of Heat's answer went out: its status line may have, so the client may know, and need not."""
 
     @property
     def accepted(self) -> bool:
@@ -39,6 +41,8 @@ class Ledger:
         self._exchanges: list[Exchange] = []
         self._counts: collections.Counter[tuple[str, str]] = collections.Counter()
         self._changed = threading.Condition()
+        self.accepted: set[str] = set()
+        """The signals that Heat accepted, by path."""
 
     def begin(self, method: str, path: str, size: int, choose: plan.Plan) -> Exchange:
         """Enter a request, with the fault that the plan has for it."""
@@ -55,6 +59,8 @@ class Ledger:
         """Heat answered; the client does not know yet."""
         with self._changed:
             exchange.status = status
+            if exchange.accepted and exchange.path.startswith(plan.SIGNALS):
+                self.accepted.add(exchange.path)
             self._changed.notify_all()
 
     def end(self, exchange: Exchange, *, told: bool) -> None:
@@ -78,6 +84,10 @@ class Ledger:
     def faults(self) -> collections.Counter[plan.Fault]:
         """How often each fault was chosen."""
         return collections.Counter(exchange.fault for exchange in self.exchanges())
+
+    def await_accepted(self, count: int, within: float) -> None:
+        """Return when Heat has accepted `count` signals, whether or not their senders know."""
+        self.wait(lambda _: len(self.accepted) >= count, within)
 
     def wait(self, there: Callable[[list[Exchange]], bool], within: float = 30.0) -> None:
         """Return when `there` is true of all exchanges; AssertionError when it never is."""

@@ -27,7 +27,7 @@ Fault = plan.Fault
 _UNAVAILABLE = (500, 502, 503, 504)
 _BUSY_SECONDS = 1
 _PIECES = 20
-_PIECE_PAUSE = 0.02
+_PIECE_PAUSE = 0.01
 _ADDRESS = "127.0.0.1"
 # Closing a socket with this sends a reset instead of an orderly end.
 _LINGER = struct.pack("ii", 1, 0)
@@ -224,6 +224,7 @@ def _handler(relay: Relay) -> type[http.server.BaseHTTPRequestHandler]:
                 self._say(502, [], b"no backend\n")
                 return False
             relay.ledger.answered(exchange, status)
+            exchange.hinted = exchange.fault in plan.TOLD or exchange.fault is Fault.RESET_IN_ANSWER
             if exchange.fault not in plan.TOLD:
                 self._spoil(exchange.fault, status, headers, content)
                 return False

@@ -116,7 +116,7 @@ class Bench:
     def attempts(self, name: str) -> list[ledger.Exchange]:
         """The attempts to signal for the stack's deployment."""
         signals = self.relay.ledger.signals()
-        (found,) = (attempts for path, attempts in signals.items() if f"stacks%2F{name}%2F" in path)
+        (found,) = (attempts for path, attempts in signals.items() if f"stacks/{name}/" in path)
         return found
 
     def told_once(self, name: str) -> None:

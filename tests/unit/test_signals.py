@@ -14,7 +14,7 @@ from urllib import parse
 import pytest
 import requests
 
-from overcloud_agent import journal, mail, model, settings, web
+from overcloud_agent import journal, mail, merge, model, settings, web
 from overcloud_agent.signals import presigned, routes, verdict
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -237,7 +237,7 @@ def test_what_waits_behind_another_says_so(tmp_path: Path) -> None:
 
 def test_a_signal_that_was_withdrawn_under_way_stays_withdrawn(tmp_path: Path) -> None:
     book = journal.Journal.open(tmp_path)
-    book.receive("cfn", {"a": {"id": "a"}})
+    book.receive({"cfn": {"a": merge.Listed("cfn", {"id": "a"}, "", "")}})
     book.start("a")
     book.finish("a", model.succeeded(""), [CFN])
     sending = book.mail.next("http://heat:8000")
