@@ -4,8 +4,8 @@
 agent answers for it (`script`) or does it again (the groups whose work can be repeated, which the counting hook is one
 of). A deployment may therefore begin again, but only when a kill came while it ran: after it began and before its
 result was in the journal. A signal may be sent again after Heat accepted it, but only when the agent could not know:
-the answer was lost on the way, whole or in part, or the agent was killed before it had written the answer down. Each repeat is held
-against a loss or a kill of its own here; one that has none is a failure, and so is anything that is missing.
+the answer was lost on the way, whole or in part, or the agent was killed before it had written the answer down. Each
+repeat is held against a loss or a kill here; one that has none is a failure, and so is anything that is missing.
 """
 
 from __future__ import annotations

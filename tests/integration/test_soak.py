@@ -123,7 +123,7 @@ def test_a_growing_list(tmp_path: Path, heat: heatlike.HeatLike) -> None:
     """1,500 deployments in one list that grows, as on a node that lives long."""
     begun = time.monotonic()
     port = int(heat.url.rpartition(":")[2])
-    with relay.Relay("127.0.0.1", port, choose=plan.mixed(SEED, SHARE, plan.HURRIED), outage=0.2) as between:
+    with relay.Relay("127.0.0.1", port, choose=plan.mixed(SEED, SHARE, plan.HURRIED), outage=0.1) as between:
         node, counter = prepared(tmp_path, between, nodes.cfn_section(heat.url))
         entries = [heat.deployment(f"d{index:04}", counting.GROUP, "x") for index in range(MADE_UP)]
         node.start()
@@ -143,7 +143,7 @@ def test_a_real_heat(tmp_path: Path, undercloud: clouds.Undercloud) -> None:
     begun = time.monotonic()
     heat = stacks.Stacks(undercloud)
     choose = plan.mixed(SEED, SHARE, plan.HURRIED)
-    with relay.Relay("127.0.0.1", undercloud.state.ports.cfn, choose=choose, outage=0.2) as between:
+    with relay.Relay("127.0.0.1", undercloud.state.ports.cfn, choose=choose, outage=0.1) as between:
         node, counter = prepared(tmp_path, between, {})
         made: set[str] = set()
         node.start()
