@@ -19,6 +19,8 @@ line=${{line#*\\"id\\":}}; line=${{line#*\\"}}; id=${{line%%\\"*}}
 read -r now _ < /proc/uptime
 echo "$now $id" >> {runs}
 while [ -e {hold} ]; do sleep 0.05; done
+read -r now _ < /proc/uptime
+echo "$now $id" >> {ends}
 echo '{{"deploy_stdout": "fine", "deploy_status_code": 0, "result": "'$id'"}}'
 """
 
@@ -29,16 +31,26 @@ class Counter:
     def __init__(self, node: nodes.Node) -> None:
         self._runs = node.directory / "runs"
         self.hold: Path = node.directory / "hold"
+        self._ends = node.directory / "ends"
         self._runs.touch()
-        node.hook(GROUP, _BODY.format(runs=self._runs, hold=self.hold))
+        self._ends.touch()
+        node.hook(GROUP, _BODY.format(runs=self._runs, ends=self._ends, hold=self.hold))
 
     def runs(self) -> dict[str, list[float]]:
         """When each deployment was begun, by id; `now` is the clock."""
-        found: dict[str, list[float]] = {}
-        for line in self._runs.read_text().splitlines():
-            when, key = line.split()
-            found.setdefault(key, []).append(float(when))
-        return found
+        return _read(self._runs)
+
+    def ends(self) -> dict[str, list[float]]:
+        """When each deployment's hook was about to print its result, by id."""
+        return _read(self._ends)
+
+
+def _read(path: Path) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {}
+    for line in path.read_text().splitlines():
+        when, key = line.split()
+        found.setdefault(key, []).append(float(when))
+    return found
 
 
 def now() -> float:

@@ -29,15 +29,22 @@ class Verdict:
     repeated_signals: int = 0
 
 
-def judge_runs(runs: Mapping[str, Sequence[float]], wanted: Collection[str], kills: Sequence[float]) -> Verdict:
-    """`runs` are the beginnings by id, `kills` the times of SIGKILLs by the same clock."""
+def judge_runs(
+    runs: Mapping[str, Sequence[float]],
+    ends: Mapping[str, Sequence[float]],
+    wanted: Collection[str],
+    kills: Sequence[float],
+) -> Verdict:
+    """`runs` and `ends` are the beginnings and ends by id, `kills` the times of SIGKILLs by the same clock."""
     verdict = Verdict([f"{key} never ran" for key in wanted if key not in runs])
     verdict.wrong += [f"{key} ran, and nobody asked for it" for key in runs if key not in wanted]
     for key, begun in runs.items():
         for before, again in itertools.pairwise(begun):
             verdict.repeated_runs += 1
-            if not any(before <= kill <= again for kill in kills):
-                verdict.wrong.append(f"{key} ran again at {again} without a kill since {before}")
+            # A hook that was killed itself, or that never came to its end, was running until it began again.
+            end = next((end for end in ends.get(key, ()) if before <= end <= again), again)
+            if not any(before <= kill <= min(end + _UNKNOWN, again) for kill in kills):
+                verdict.wrong.append(f"{key} ran again at {again} without a kill between {before} and {end}")
     # The runner runs one deployment at a time, so a kill interrupts one.
     if verdict.repeated_runs > len(kills):
         verdict.wrong.append(f"{verdict.repeated_runs} runs were repeated after {len(kills)} kills")

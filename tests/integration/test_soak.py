@@ -104,7 +104,7 @@ def judged(between: relay.Relay, counter: counting.Counter, wanted: set[str], ki
     """Hold everything that happened against the rules, and tell how much there was."""
     between.ledger.wait(lambda exchanges: all(exchange.ended for exchange in exchanges if exchange.status))
     signals = between.ledger.signals()
-    runs = judge.judge_runs(counter.runs(), wanted, killer.boottime)
+    runs = judge.judge_runs(counter.runs(), counter.ends(), wanted, killer.boottime)
     sent = judge.judge_signals(signals, killer.monotonic)
     faults = between.ledger.faults()
     total = faults.total()
