@@ -96,7 +96,7 @@ class Intake:
 
     def scrub(self) -> None:
         """Take the credentials of what Heat has the result of out of the files that are kept."""
-        keys = self._book.filed(journal.FILED)
+        keys = self._book.unscrubbed()
         for key in keys:
             self._kept.scrub(key)
         if keys:

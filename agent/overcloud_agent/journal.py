@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -83,8 +83,8 @@ class Journal:
 
     def unknown(self, keys: Iterable[str]) -> list[str]:
         """Those of `keys` that the journal does not know."""
-        known = {row["id"] for row in self._store.read("SELECT id FROM deployments")}
-        return [key for key in keys if key not in known]
+        query = "SELECT value FROM json_each(?) WHERE value NOT IN (SELECT id FROM deployments)"
+        return [row["value"] for row in self._store.read(query, json.dumps(list(keys)))]
 
     def receive(
         self, lists: merge.Lists, ran: Mapping[str, Ran] = _NONE_RAN, *, partial: bool = False
@@ -98,9 +98,16 @@ class Journal:
         now = self._clock()
         listed = merge.merged(lists)
         positions = {key: position for position, key in enumerate(listed)}
+        moved: list[tuple[int, str]] = []
+
+        def known(db: sqlite3.Connection) -> Iterator[tuple[str, merge.Known]]:
+            for row in db.execute(_KNOWN):
+                if positions.get(row["id"], row["position"]) != row["position"]:
+                    moved.append((positions[row["id"]], row["id"]))
+                yield row["id"], _known(row)
+
         with self._store.transaction() as db:
-            rows = {row["id"]: row for row in db.execute(_KNOWN)}
-            changes = merge.decide({key: _known(row) for key, row in rows.items()}, lists, partial=partial)
+            changes = merge.decide(known(db), lists, partial=partial)
             for key in changes.superseded:
                 self._move(db, key, "superseded", document=None)
             for key in changes.new:
@@ -111,7 +118,6 @@ class Journal:
             for key in changes.back:
                 document = json.dumps(listed[key].document)
                 self._move(db, key, "received", document=document, source=listed[key].source)
-            moved = [(place, key) for key, place in positions.items() if key in rows and rows[key]["position"] != place]
             db.executemany("UPDATE deployments SET position = ? WHERE id = ?", moved)
         # Dying here costs nothing: the deployments are in the journal and run at the next start.
         failpoints.reach("journal.received")
@@ -158,6 +164,11 @@ class Journal:
         """Ids of the deployments that came to their end, and whose files are in the state `value` (UNFILED ...)."""
         query = "SELECT id FROM deployments WHERE filed = ? AND state NOT IN ('received', 'running', 'finished')"
         return [row["id"] for row in self._store.read(query, value)]
+
+    def unscrubbed(self) -> list[str]:
+        """Ids of those whose result Heat has, and whose files still have the credentials to tell it with."""
+        query = "SELECT id FROM deployments WHERE filed = ? AND state = 'signalled'"
+        return [row["id"] for row in self._store.read(query, FILED)]
 
     def set_filed(self, keys: Iterable[str], value: int) -> None:
         """Write down what is in the files of deployments now."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,6 +15,9 @@ from overcloud_agent import database, failpoints, model
 
 # Seconds. A signal that is due later than any pause reaches was written under a clock that has been set back since.
 _CLOCK_WAS_WRONG = 3600.0
+
+# Seconds.
+_FORGET_EVERY = 1.0
 
 # What becomes of a deployment with the last of its signals: by the worst of them.
 _FINAL = {"refused": "refused", "expired": "expired", "withdrawn": "withdrawn", "delivered": "signalled"}
@@ -53,6 +57,9 @@ class Mail:
         self._store = store
         self._clock = clock
         self._move = move
+        # A process that died may have left something to forget.
+        self._dropped = True
+        self._forget_again = 0.0
 
     def endpoints(self) -> list[tuple[str, float]]:
         """Who pending signals go to, and when the first for each is due, in seconds since the epoch (the past: now).
@@ -134,17 +141,26 @@ class Mail:
             self._settle(db, "seq", seq, state, error=error, attempts=1)
         # Dying here leaves what was dropped in the write-ahead log, which the next start empties.
         failpoints.reach("signal.settled")
-        self.forget()
+        self._dropped = True
+        if time.monotonic() > self._forget_again:
+            self.forget()
 
     def withdraw(self, deployment: str) -> None:
         """Give up what is pending of a deployment: Heat wants something else by now. The deployment follows."""
         with self._store.transaction() as db:
             self._settle(db, "deployment", deployment, "withdrawn", error="Heat asked for something later", attempts=0)
+        self._dropped = True
         self.forget()
 
     def forget(self) -> None:
-        """Have what was dropped linger nowhere, not in the write-ahead log either."""
-        self._store.forget()
+        """Have what was dropped linger nowhere, not in the write-ahead log either.
+
+        It costs more than to settle a signal, so of many in a row not each is followed by it: who settles calls it
+        when there is nothing more to do.
+        """
+        if self._dropped:
+            self._store.forget()
+            self._dropped, self._forget_again = False, time.monotonic() + _FORGET_EVERY
 
     def _settle(
         self, db: sqlite3.Connection, column: str, value: object, state: str, *, error: str, attempts: int

@@ -15,7 +15,7 @@ The rules (docs/merging.md has them for people; tests try them from every state)
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -66,21 +66,39 @@ def merged(lists: Lists) -> dict[str, Listed]:
     return found
 
 
-def decide(known: Mapping[str, Known], lists: Lists, *, partial: bool = False) -> Changes:
-    """What has to be done, by the rules above; a `partial` list says nothing of what is not in it."""
+def decide(known: Iterable[tuple[str, Known]], lists: Lists, *, partial: bool = False) -> Changes:
+    """What has to be done, by the rules above; a `partial` list says nothing of what is not in it.
+
+    `known` is gone through once, so it may be longer than what should be in memory.
+    """
     listed = merged(lists)
-    gone = [] if partial else [key for key, entry in known.items() if key not in listed and _is_gone(entry, lists)]
+    latest = _latest(listed)
+    seen: set[str] = set()
+    back: set[str] = set()
+    changes = Changes(new=[], back=[], superseded=[], withdrawn=[], gone=[])
+    for key, entry in known:
+        if key in listed:
+            seen.add(key)
+            if entry.state == "superseded":
+                back.add(key)
+        elif not partial and _is_gone(entry, lists):
+            changes.gone.append(key)
+            if entry.state == "received" and not entry.begun:
+                changes.superseded.append(key)
+            elif entry.state == "finished" and _is_succeeded(entry, latest):
+                changes.withdrawn.append(key)
+    changes.new.extend(key for key in listed if key not in seen)
+    changes.back.extend(key for key in listed if key in back)
+    return changes
+
+
+def _latest(listed: Mapping[str, Listed]) -> dict[str, str]:
+    """When the latest deployment of each lineage was made."""
     latest: dict[str, str] = {}
     for entry in listed.values():
         if entry.lineage:
             latest[entry.lineage] = max(entry.created, latest.get(entry.lineage, ""))
-    return Changes(
-        new=[key for key in listed if key not in known],
-        back=[key for key in listed if key in known and known[key].state == "superseded"],
-        superseded=[key for key in gone if known[key].state == "received" and not known[key].begun],
-        withdrawn=[key for key in gone if known[key].state == "finished" and _is_succeeded(known[key], latest)],
-        gone=gone,
-    )
+    return latest
 
 
 def _is_gone(entry: Known, lists: Lists) -> bool:
@@ -92,4 +110,4 @@ def _is_gone(entry: Known, lists: Lists) -> bool:
 
 def _is_succeeded(entry: Known, latest: Mapping[str, str]) -> bool:
     """Whether a later deployment of the same lineage is listed; an old list that came back (bug 1731032) has none."""
-    return bool(entry.lineage) and latest.get(entry.lineage, "") >= entry.created and entry.lineage in latest
+    return entry.lineage in latest and latest[entry.lineage] >= entry.created

@@ -96,6 +96,7 @@ class Lane:
             connections = sender.Sender(self._around.timeout)
             try:
                 self._work(book, connections)
+                book.mail.forget()
             finally:
                 connections.close()
                 book.close()
@@ -123,6 +124,7 @@ class Lane:
             elif self.heard_stop or self._yielding:
                 return
             else:
+                book.mail.forget()
                 left = idle_since + _IDLE - time.monotonic()
                 if left <= 0:
                     return
