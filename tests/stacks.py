@@ -14,7 +14,12 @@ from undercloud import box
 TEMPLATE = "2021-04-16"
 
 # The section of os-collect-config's file in which a server's transport is configured.
-SECTIONS = {"POLL_SERVER_CFN": "cfn", "POLL_SERVER_HEAT": "heat"}
+SECTIONS = {
+    "POLL_SERVER_CFN": "cfn",
+    "POLL_SERVER_HEAT": "heat",
+    "POLL_TEMP_URL": "request",
+    "ZAQAR_MESSAGE": "zaqar",
+}
 
 
 class Stacks:
@@ -48,6 +53,18 @@ class Stacks:
         assert found.stack_status == "CREATE_COMPLETE", found.stack_status_reason
         values = {entry["output_key"]: entry["output_value"] for entry in found.outputs}
         return values["id"], values["occ"][SECTIONS[transport]]
+
+    def await_section(self, name: str, transport: str, within: float = 60.0) -> dict[str, str]:
+        """The section for a node of the resource `server` of a stack, as soon as that is there."""
+        deadline = time.monotonic() + within
+        while True:
+            for found in self.heat.resources.list(name):
+                if found.resource_name == "server" and found.resource_status == "CREATE_COMPLETE":
+                    shown = self.heat.resources.get(name, "server").attributes["os_collect_config"]
+                    if shown.get(SECTIONS[transport]):
+                        return dict(shown[SECTIONS[transport]])
+            assert time.monotonic() < deadline, f"{name} gets no server"
+            time.sleep(0.2)
 
     def await_metadata(self, server: str, within: float = 30.0) -> list[dict[str, Any]]:
         """The deployments of a server, as a node gets them, once there are any."""
@@ -90,7 +107,7 @@ def server(transport: str = "POLL_SERVER_CFN") -> dict[str, Any]:
 
 
 def deployment(
-    server: str,
+    server: str | dict[str, str],
     group: str,
     config: object,
     *,

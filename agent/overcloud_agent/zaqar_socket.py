@@ -84,17 +84,17 @@ class Queue:
         self._say("authenticate", {"X-Auth-Token": self._session.token()}, {})
 
     def _list(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
+        found: dict[str, dict[str, Any]] = {}
         marker: dict[str, str] = {}
         while True:
-            body = self._ask("message_list", echo=True, include_claimed=True, limit=zaqar_source.PAGE, **marker)
-            page = body.get("messages")
+            page = self._ask("message_list", echo=True, limit=zaqar_source.PAGE, **marker).get("messages")
             if not isinstance(page, list):
                 raise errors.SourceError("its answer is not a list of messages")
-            found += page
-            if len(page) < zaqar_source.PAGE:
-                return found
-            marker = {"marker": str(body.get("next", page[-1].get("id")))}
+            before = len(found)
+            found |= {str(message.get("id")): message for message in page}
+            if len(page) < zaqar_source.PAGE or len(found) == before:
+                return list(found.values())
+            marker = {"marker": str(page[-1].get("id"))}
 
     def _ask(self, action: str, **body: object) -> dict[str, Any]:
         return self._say(action, {}, {"queue_name": self._queue_id, **body})

@@ -2,14 +2,19 @@
 
 os-collect-config's zaqar collector pops a message before it is used, so one that comes before a crash is lost. Its two
 ways of reading are replaced here: over HTTP a poll is one request that lists what is in the queue; over a websocket
-the collector subscribes once, and waits for news instead of polling. Every message is the node's whole metadata, so
-the newest one counts. Messages live for an hour, so reading goes on while an older one is not acknowledged yet.
+the collector subscribes once, and waits for news instead of polling. Messages live for an hour, so reading goes on
+while an older one is not acknowledged yet.
+
+Every message is the node's whole metadata, so the newest one counts. Which one that is, its place in the queue does
+not tell: Heat posts from several threads, and of deployments that are made at the same time the message with fewer of
+them may come last. What is newest is told by what is in it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -24,6 +29,13 @@ TIMEOUT = 30.0
 
 # Zaqar's own limits for one request (max_messages_per_page, max_messages_per_claim_or_pop).
 PAGE = 20
+
+
+# Seconds within which a message may come after a newer one.
+_OUT_OF_ORDER = 60.0
+
+# When the latest deployment of a message was made (ISO 8601), and how many there are: more is newer in one second.
+_Age = tuple[str, int]
 
 
 class Queue(Protocol):
@@ -54,7 +66,9 @@ class _Collector:
         self._logins = polling.credentials.logins
         self._queue: Queue | None = None
         self._listed: tuple[str, ...] = ()
-        self._understood: tuple[str, ...] = ()
+        self._best: object = None
+        self._best_age: _Age = ("", 0)
+        self._best_until = 0.0
         self._peer = build(keystoneclient=self, zaqarclient=None, discover_class=collectors.NoDiscovery, transport=None)
         self._peer.get_data_wsgi = self._peer.get_data_websocket = self._newest
 
@@ -80,12 +94,21 @@ class _Collector:
             self._queue = _open(self._section, self._logins["zaqar"])
         messages = self._queue.messages()
         self._listed = tuple(str(message.get("id") or _id_of(message)) for message in messages)
-        if not messages or self._listed == self._understood:
+        if not messages:
             raise collectors.Unchanged
-        return messages[-1].get("body")
+        for message in messages:
+            self._consider(message.get("body"))
+        return self._best
+
+    def _consider(self, content: object) -> None:
+        """Take `content` for the newest, unless what came not long ago is newer."""
+        age = _age(content)
+        if age >= self._best_age or time.monotonic() > self._best_until:
+            self._best, self._best_age = content, age
+            self._best_until = time.monotonic() + _OUT_OF_ORDER
 
     def understood(self) -> None:
-        self._understood = self._listed
+        return None
 
     def acknowledge(self, receipt: object) -> None:
         if self._queue is not None and isinstance(receipt, tuple):
@@ -109,6 +132,16 @@ def _open(section: Any, login: keystone.Login) -> Queue:
     return _HttpQueue(login, section.queue_id)
 
 
+def _age(content: object) -> _Age:
+    listed = content.get("deployments") if isinstance(content, dict) else None
+    times = [
+        str(entry.get("creation_time", ""))
+        for entry in (listed if isinstance(listed, list) else ())
+        if isinstance(entry, dict)
+    ]
+    return max(times, default=""), len(times)
+
+
 def _id_of(message: dict[str, Any]) -> str:
     """A message's id out of its link, where it has no other."""
     return parse.urlsplit(str(message.get("href", ""))).path.rpartition("/")[2]
@@ -124,13 +157,15 @@ class _HttpQueue:
         self._headers = {"Client-ID": str(uuid.uuid4()), "Accept": "application/json"}
 
     def messages(self) -> Sequence[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        query = {"limit": str(PAGE), "echo": "true", "include_claimed": "true"}
+        found: dict[str, dict[str, Any]] = {}
+        query = {"limit": str(PAGE), "echo": "true"}
         while True:
             page, marker = self._page(query)
-            found += page
-            if len(page) < PAGE or not marker:
-                return found
+            before = len(found)
+            found |= {str(message.get("id") or _id_of(message)): message for message in page}
+            # Some of Zaqar's stores show the message at the marker once more.
+            if len(page) < PAGE or not marker or len(found) == before:
+                return list(found.values())
             query["marker"] = marker
 
     def _page(self, query: dict[str, str]) -> tuple[list[dict[str, Any]], str]:
