@@ -197,8 +197,10 @@ class _Agent:
             log.error("the configuration in force stays: %s", error)
             return
         self.sources.stop()
+        resident = self.sources.resident
         self._configure(config, polling)
-        self.sources.start()
+        if resident:
+            self.sources.start()
         log.info("configuration read again; metadata comes from %s", ", ".join(polling.collectors))
 
     # The steps of the flow
@@ -236,6 +238,7 @@ class _Agent:
         if not news:
             return
         merged = self._intake.take(self._metadata.lists())
+        self.outbox.wake()
         # Dying before this line costs nothing either: a message that was not acknowledged comes again.
         for answer in news:
             self.sources.taken(answer)
@@ -291,7 +294,9 @@ class _Agent:
         known = set(keys) - set(self.journal.unknown(keys))
         again = [key for key in known if not self._kept.has(key) and not self.journal.waits(key)]
         self.journal.forget(again)
-        return list(self._intake.take({GIVEN: documents}, partial=True))
+        taken = self._intake.take({GIVEN: documents}, partial=True)
+        self.outbox.wake()
+        return list(taken)
 
     def run_next(self, among: str | None = None) -> bool:
         """Run the first deployment that waits (the one called `among`, if that is given); False when none does."""

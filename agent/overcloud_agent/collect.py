@@ -45,9 +45,12 @@ class Sources:
         self._answers: dict[str, Answer] = {}
         self._sources = [_Source(name, polling, self._deliver) for name in polling.collectors]
         self.failure: errors.AgentError | None = None
+        self.resident = False
+        """Whether they are polled again and again."""
 
     def start(self) -> None:
         """Poll again and again, each source at its own pace."""
+        self.resident = True
         for source in self._sources:
             source.start()
 

@@ -17,9 +17,10 @@ from typing import Any
 
 from overcloud_agent import errors, keystone, redact, web, zaqar_source
 
-# Seconds. A subscription is made anew when half of its time is over; without news the queue is listed as often.
+# Seconds. A subscription is made anew when half of its time is over. Zaqar promises no push, so without news the queue
+# is listed now and then.
 _SUBSCRIPTION = 3600
-_SILENCE = 300.0
+_SILENCE = 60.0
 
 
 class Queue:
@@ -32,7 +33,9 @@ class Queue:
         self._socket: Any = None
         self._headers: dict[str, str] = {}
         self._subscribed_until = 0.0
-        self._listed: list[str] = []
+        # None at first: whoever asks for the first time is told at once what there is, even if that is nothing.
+        self._listed: list[str] | None = None
+        self._pushed = False
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
 
     def messages(self) -> Sequence[dict[str, Any]]:
@@ -40,6 +43,7 @@ class Queue:
         deadline = time.monotonic() + _SILENCE
         while True:
             self._connect()
+            self._pushed = False
             messages = self._list()
             ids = [str(message.get("id")) for message in messages]
             if ids != self._listed or not self._wait(deadline):
@@ -104,9 +108,10 @@ class Queue:
         self._send({"action": action, "headers": {**self._headers, **headers}, "body": body})
         while True:
             answer = self._receive()
-            # What is pushed meanwhile has no status. It is in the queue, too, which is about to be listed anyway.
             status = answer.get("headers", {}).get("status")
             if status is None:
+                # It was pushed, and a list that is being made in this moment may not have it yet.
+                self._pushed = True
                 continue
             if not 200 <= int(status) < 300:
                 raise errors.SourceError(f"Zaqar answered {status} to {action}")
@@ -115,6 +120,8 @@ class Queue:
 
     def _wait(self, deadline: float) -> bool:
         """Wait for something to be pushed; False when there was no news until `deadline`, or we were woken."""
+        if self._pushed:
+            return True
         if not getattr(self._socket.sock, "pending", lambda: 0)():
             ready, _, _ = select.select([self._socket.sock, self._woken], [], [], max(deadline - time.monotonic(), 0))
             if self._woken in ready:
