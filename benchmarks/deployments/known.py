@@ -43,7 +43,7 @@ def measure(to: figures.Figures, directory: Path, side: sides.Side, known: int) 
             spent[_ONCE] = usage.spend(node, ["os-collect-config", "--one-time"])
         # What the reference chain rendered lacks the shortest pause.
         node.configure(occ)
-        spent[_POLL] = _poll(heat, node, side)
+        spent[_POLL] = _poll(heat, node, side, known)
         if isinstance(side, sides.Ours):
             spent[_FULL] = spent[_ONCE] = spent[_POLL]
         if command := side.heat_config():
@@ -61,9 +61,10 @@ def _add(to: figures.Figures, section: str, name: str, spent: dict[str, usage.Sp
     to.add(section, "the server's answer, which is part of every poll: time", "ms", name, answer * 1000)
 
 
-def _poll(heat: heatlike.HeatLike, node: nodes.ReferenceNode, side: sides.Side) -> usage.Spent:
+def _poll(heat: heatlike.HeatLike, node: nodes.ReferenceNode, side: sides.Side, known: int) -> usage.Spent:
     """What one poll of the daemon takes: the mean of many, the pause between them taken away."""
     pid = side.start(node)
+    side.settle(node, known)
     # The first ones fill caches; then begin exactly with a poll.
     _await_polls(heat, 4)
     first, began, before = heat.polls, time.monotonic(), usage.cpu(pid)

@@ -35,7 +35,10 @@ class Side(Protocol):
         """Start the daemon, behind the command `wrapper` if there is one; returns the process id of the first."""
 
     def learn(self, node: nodes.ReferenceNode, known: int) -> None:
-        """Return when the node has settled the `known` deployments of its metadata, with no daemon running."""
+        """Have the node take in the `known` deployments of its metadata, and end the daemon that did it, if any."""
+
+    def settle(self, node: nodes.ReferenceNode, known: int) -> None:
+        """Return when the running daemon has nothing left to tell about them."""
 
     def heat_config(self) -> list[str]:
         """The command that is this side's 55-heat-config; empty when it is not installed."""
@@ -56,6 +59,9 @@ class Reference:
     def learn(self, node: nodes.ReferenceNode, known: int) -> None:
         del known
         node.check_run(["os-collect-config", "--one-time"])
+
+    def settle(self, node: nodes.ReferenceNode, known: int) -> None:
+        """Nothing: it keeps no account of its signals."""
 
     def heat_config(self) -> list[str]:
         return [f"{nodes.CONFIGURE_D}/55-heat-config"]
@@ -79,20 +85,25 @@ class Ours:
 
     def learn(self, node: nodes.ReferenceNode, known: int) -> None:
         self.start(node)
-        deadline = time.monotonic() + 1800
-        while self._settled(node) < known:
-            assert time.monotonic() < deadline, f"the agent has not settled {known} deployments; see {node.log}"
-            # Each question reads the whole journal.
-            time.sleep(1)
+        self._await_states(node, known, "finished", "signalled")
         node.stop()
+
+    def settle(self, node: nodes.ReferenceNode, known: int) -> None:
+        self._await_states(node, known, "signalled")
 
     def heat_config(self) -> list[str]:
         executable = places.BIN / "55-heat-config"
         return [str(executable)] if os.access(executable, os.X_OK) else []
 
-    def _settled(self, node: nodes.ReferenceNode) -> int:
-        rows = json.loads(node.check_run(self._agent("status", "--json")))["deployments"]
-        return sum(row["state"] == "signalled" for row in rows)
+    def _await_states(self, node: nodes.ReferenceNode, known: int, *states: str) -> None:
+        deadline = time.monotonic() + 1800
+        while True:
+            rows = json.loads(node.check_run(self._agent("status", "--json")))["deployments"]
+            if sum(row["state"] in states for row in rows) >= known:
+                return
+            assert time.monotonic() < deadline, f"the agent does not get done with {known} deployments; see {node.log}"
+            # Each question reads the whole journal.
+            time.sleep(1)
 
     def _agent(self, *verb: str) -> list[str]:
         return [str(places.BIN / "overcloud-agent"), *verb]

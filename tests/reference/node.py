@@ -147,8 +147,11 @@ class ReferenceNode:
         self._daemon = _Daemon(process, self.log)
         return process.pid
 
-    def stop(self, within: float = 30.0) -> int:
-        """End the daemon and what it started; returns its exit status (negative: the signal)."""
+    def stop(self, within: float = 120.0) -> int:
+        """End the daemon and what it started; returns its exit status (negative: the signal).
+
+        Ours may take half a minute: it tries once what it never tried to deliver.
+        """
         assert self._daemon
         process, self._daemon = self._daemon.process, None
         # To the whole group, as systemd does it. A tracer in front of the daemon would ignore its own.
