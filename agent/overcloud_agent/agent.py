@@ -14,15 +14,11 @@ from typing import Any
 
 from overcloud_agent import (
     built_in,
-    collect,
-    configuration,
-    deployed,
+    database,
     errors,
-    intake,
+    gather,
     journal,
     lock,
-    merge,
-    metadata,
     model,
     notify,
     runner,
@@ -37,15 +33,14 @@ log = logging.getLogger(__name__)
 # bookkeeping.
 _SLACK = 120.0
 
-# Seconds. How long the main thread waits at most before it gives a sign of life, and how old what `status` shows of a
-# source may be.
+# Seconds. How long the main thread waits at most before it gives a sign of life.
 _IDLE = 60.0
+
+# Seconds between attempts to write down a result where there is no room for it.
+_BLOCKED = 5.0
 
 # Seconds between two rounds of taking credentials out of files, when many results are delivered one after the other.
 _SCRUB_EVERY = 1.0
-
-# Without their metadata a node's configuration would be made of half of what Heat says.
-_REMOTE = frozenset({"cfn", "heat", "request", "zaqar"})
 
 # The name under which a list counts that somebody else collected.
 GIVEN = "heat-config"
@@ -77,7 +72,7 @@ def apply(config: settings.Settings, *, deliver_within: float) -> bool:
             pass
         delivered = agent.deliver_all(time.monotonic() + deliver_within)
         agent.stop_if_asked()
-        return delivered and agent.heard and not agent.troubled
+        return delivered and agent.gatherer.heard and not agent.troubled
 
 
 def apply_list(config: settings.Settings, documents: Sequence[object], *, deliver_within: float) -> bool:
@@ -124,6 +119,11 @@ class _Agent:
         self.stopping = False
         self.reload_requested = False
         self.troubled = False
+        damaged = database.set_aside(config.state_dir)
+        if damaged:
+            log.error(
+                "the journal was damaged and is %s now; a new one is made from what Heat and the files say", damaged
+            )
         self.journal = journal.Journal.open(config.state_dir)
         self.watchdog = notify.Watchdog()
         # An eventfd, because threads and signal handlers write to it, and none of them may block.
@@ -136,24 +136,15 @@ class _Agent:
             retry_max=config.signal_retry_max,
             settled=self._on_settled,
         )
-        self._complaints: dict[str, str] = {}
-        self._recorded: dict[str, float] = {}
         self._configure(config, polling)
 
     def _configure(self, config: settings.Settings, polling: settings.Polling) -> None:
         self.config = config
         self._polling = polling
         self.outbox.access = sender.access(config, polling)
-        self.sources = collect.Sources(polling, self._nudge)
-        self._metadata = metadata.Metadata(
-            polling.cachedir, config.state_dir, polling.collectors, polling.deployment_keys
-        )
-        self._configuration = configuration.Configuration(config)
-        self._kept = deployed.Deployed(config.deployed_dir)
-        self._intake = intake.Intake(self.journal, self._kept, self._tell)
-        self._complaints.clear()
-        self._unconfigured: set[str] = set()
-        self._unsafe: set[str] = set()
+        self.gatherer = gather.Gatherer(config, polling, self.journal, arrived=self._nudge, told=self._tell)
+        self.sources = self.gatherer.sources
+        self._kept = self.gatherer.kept
 
     # What signals and threads ask for
 
@@ -226,63 +217,17 @@ class _Agent:
             self.take_in()
             if self.sources is asked:
                 break
-        if not self.heard:
+        if not self.gatherer.heard:
             log.error("no metadata source answered; `overcloud-agent status` tells why")
 
     def take_in(self) -> None:
-        """Make what the sources answered the node's own: cache, journal, files, configuration."""
+        """Make what the sources answered the node's own."""
         self.watchdog.expect(_SLACK)
-        if self.sources.failure:
-            raise self.sources.failure
-        news = [answer for answer in self.sources.answers() if self._is_news(answer)]
-        if not news:
-            return
-        merged = self._intake.take(self._metadata.lists())
-        self.outbox.wake()
-        # Dying before this line costs nothing either: a message that was not acknowledged comes again.
-        for answer in news:
-            self.sources.taken(answer)
-        self._configure_node(merged)
-
-    def _is_news(self, answer: collect.Answer) -> bool:
-        """Keep what a source answered; False when it said nothing new, or could not be understood or kept."""
-        error = answer.error
-        if answer.content is not None:
-            try:
-                self._metadata.update(answer.source, answer.content)
-                self._unsafe.discard(answer.source)
-            except errors.SourceError as trouble:
-                error = str(trouble)
-                self._unsafe.add(answer.source)
-                self.sources.forget(answer.source)
-        elif answer.source not in self._unsafe:
-            self.sources.taken(answer)
-        (self._unconfigured.discard if answer.configured else self._unconfigured.add)(answer.source)
-        self._record(answer.source, error)
-        return answer.content is not None and answer.source not in self._unsafe
-
-    def _record(self, source: str, error: str) -> None:
-        """Log what is wrong with a source when it changes, not at every poll; `status` has it all the time."""
-        news = error != self._complaints.get(source)
-        if news and error:
-            log.warning("source %s: %s", source, error)
-        elif self._complaints.get(source):
-            log.info("source %s answers again", source)
-        self._complaints[source] = error
-        if news or time.monotonic() - self._recorded.get(source, 0) > _IDLE:
-            self._recorded[source] = time.monotonic()
-            self.journal.record_source(source, error=error)
-
-    @property
-    def heard(self) -> bool:
-        """Whether any source answered at the last poll."""
-        return "" in self._complaints.values()
-
-    def _configure_node(self, listed: dict[str, merge.Listed]) -> None:
-        """Render the node's configuration, unless a source that belongs to it has never been heard of."""
-        paths = self._metadata.publish(listed)
-        missing = [name for name in self._polling.collectors if name in _REMOTE - self._unconfigured]
-        if all(self._metadata.heard(name) for name in missing) and self._configuration.apply(paths, listed):
+        news, elsewhere = self.gatherer.take_in()
+        if news:
+            # What another agent has run may have to be told, too.
+            self.outbox.wake()
+        if elsewhere:
             self._read_again(lambda: self.config)
 
     def take_list(self, documents: Sequence[object]) -> list[str]:
@@ -294,7 +239,7 @@ class _Agent:
         known = set(keys) - set(self.journal.unknown(keys))
         again = [key for key in known if not self._kept.has(key) and not self.journal.waits(key)]
         self.journal.forget(again)
-        taken = self._intake.take({GIVEN: documents}, partial=True)
+        taken = self.gatherer.intake.take({GIVEN: documents}, partial=True)
         self.outbox.wake()
         return list(taken)
 
@@ -312,7 +257,9 @@ class _Agent:
             result = runner.run_deployment(
                 document,
                 config=self.config,
-                built_in=built_in.table(self.config, self.journal, self._configuration, self._stopping_between_steps),
+                built_in=built_in.table(
+                    self.config, self.journal, self.gatherer.configuration, self._stopping_between_steps
+                ),
                 watch=runner.Watch(
                     expect=self._may_be_silent,
                     file=lambda shown: self._file(key, shown),
@@ -349,7 +296,7 @@ class _Agent:
         result = model.fitted(result, limit=model.max_body(target))
         # Dying between an operator's own notifier and the journal has Heat told again, which it ignores.
         told = target is not None and self._told_by_command(key, result)
-        self.journal.finish(key, result, [target] if target and not told else [])
+        self._write_down(lambda: self.journal.finish(key, result, [target] if target and not told else []))
         # Dying here leaves the file with the result out: it is for people and for TripleO, who ask while we live.
         try:
             self._kept.prepare()
@@ -358,6 +305,22 @@ class _Agent:
         except OSError as error:
             log.error("cannot write into %s: %s", self._kept.directory, error.strerror)
         self._tell(key, result)
+
+    def _write_down(self, write: Callable[[], None]) -> None:
+        """Do `write`, and wait for room where there is none: what a hook did is done, and only we know its result."""
+        said = ""
+        while True:
+            try:
+                return write()
+            except errors.JournalBlocked as error:
+                if self.stopping:
+                    raise
+                if str(error) != said:
+                    said = str(error)
+                    log.error("%s; a result waits for that", error)
+                    notify.status("waiting, because the journal cannot be written")
+                self._may_be_silent(_BLOCKED)
+                self._await_nudge(_BLOCKED)
 
     def _told_by_command(self, key: str, result: model.Result) -> bool:
         """Whether the operator's own notifier (HEAT_CONFIG_NOTIFY), if there is one, has told Heat the result."""
@@ -392,7 +355,7 @@ class _Agent:
         if self._unscrubbed and time.monotonic() > self._scrub_again:
             self._unscrubbed, self._scrub_again = False, time.monotonic() + _SCRUB_EVERY
             with contextlib.suppress(OSError):
-                self._intake.scrub()
+                self.gatherer.intake.scrub()
 
     def _await_nudge(self, seconds: float) -> None:
         ready, _, _ = select.select([self._nudged], [], [], seconds)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from overcloud_agent import errors
@@ -88,6 +89,41 @@ CREATE INDEX signals_by_deployment ON signals (deployment)
 }
 
 
+# What passes when the disk is in order again: SQLite's primary result codes.
+_BLOCKED = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN})
+
+
+def set_aside(directory: Path, *, clock: Callable[[], float] = time.time) -> Path | None:
+    """Move a journal that is damaged out of the way, with all that belongs to it; returns what it is called now.
+
+    None when there is nothing to move. What is merely out of reach (a full disk, a lock) is not damaged. Only for who
+    holds the directory's lock.
+    """
+    path = directory / "journal.sqlite"
+    if not path.exists() or not _is_damaged(path):
+        return None
+    aside = directory / f"journal.sqlite.damaged-{time.strftime('%Y%m%dT%H%M%S', time.gmtime(clock()))}"
+    # The database goes last: dying before that leaves it to be found damaged again.
+    for suffix in ("-shm", "-wal", ""):
+        with contextlib.suppress(FileNotFoundError):
+            Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
+    return aside
+
+
+def _is_damaged(path: Path) -> bool:
+    if not path.stat().st_size and not Path(f"{path}-wal").exists():
+        # Nothing was ever written but its name, or all of it was cut away.
+        return True
+    try:
+        connection = sqlite3.connect(path, timeout=30)
+        try:
+            return [row[0] for row in connection.execute("PRAGMA quick_check(1)")] != ["ok"]
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 class Database:
     """One connection. Not for sharing between threads: each opens its own. All methods raise JournalError."""
 
@@ -144,7 +180,9 @@ class Database:
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            raise errors.JournalError(f"cannot write the journal: {error}", hint="is the disk full?") from error
+            blocked = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BLOCKED
+            kind = errors.JournalBlocked if blocked else errors.JournalError
+            raise kind(f"cannot write the journal: {error}", hint="is the disk full?") from error
 
     def read(self, query: str, *parameters: object) -> list[sqlite3.Row]:
         """The rows of one query."""

@@ -4,6 +4,7 @@
     +-- BadInput                2   what somebody wrote cannot be understood
     |   +-- SettingsError       2   ... in a configuration file
     +-- JournalError            1   the journal cannot be read or written
+    |   +-- JournalBlocked      1   ... now: the disk is full, or read-only
     +-- SourceError             1   a metadata source did not answer with metadata
     +-- EngineError             1   Podman refused or failed
     |   +-- EngineAway          1   ... is not there, or does not answer in time
@@ -47,6 +48,10 @@ class SettingsError(BadInput):
 
 class JournalError(AgentError):
     """The journal cannot be opened, or a transition was asked for that its state does not allow."""
+
+
+class JournalBlocked(JournalError):
+    """The journal cannot be written now, and can be when the disk is in order again."""
 
 
 class SourceError(AgentError):

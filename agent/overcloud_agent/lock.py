@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -44,12 +45,20 @@ def _locked(state_dir: Path, *, wait: bool) -> Iterator[None]:
                     f"another agent works with {state_dir}", hint="`overcloud-agent status` tells what it does"
                 )
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.truncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
+        _sign(descriptor, state_dir)
         yield
     finally:
         # The kernel drops the lock when the process dies, whatever the way; the file stays.
         os.close(descriptor)
+
+
+def _sign(descriptor: int, state_dir: Path) -> None:
+    try:
+        os.truncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+    except OSError as error:
+        hint = "make room: the disk is full" if error.errno == errno.ENOSPC else "mend the disk or its permissions"
+        raise errors.JournalBlocked(f"cannot write into {state_dir}: {error.strerror}", hint=hint) from None
 
 
 def _lock(descriptor: int) -> bool:

@@ -69,8 +69,22 @@ def test_a_full_disk_when_deployments_come(small: nodes.Node, heat: heatlike.Hea
     assert sorted(path for path, _ in heat.signals) == [f"/v1/signal/{entry['id']}" for entry in entries]
 
 
+def test_a_full_disk_at_the_start(small: nodes.Node, heat: heatlike.HeatLike) -> None:
+    counter = counting.Counter(small)
+    heat.serve(heat.deployment("d0", counting.GROUP))
+    filler = fill(small)
+    refused = small.run("apply")
+    assert refused.returncode == 1
+    assert FULL in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert counter.runs() == {}
+    filler.unlink()
+    assert small.run("apply").returncode == 0
+    assert len(counter.runs()["d0"]) == len(heat.signals) == 1
+
+
 def test_a_disk_that_fills_while_a_hook_runs(small: nodes.Node, heat: heatlike.HeatLike) -> None:
-    """A result that cannot be written down is lost with the agent, so work that can be repeated is done again."""
+    """A result that cannot be written down waits for room: what the hook did is not done again."""
     counter = counting.Counter(small)
     counter.hold.touch()
     small.start()
@@ -84,7 +98,7 @@ def test_a_disk_that_fills_while_a_hook_runs(small: nodes.Node, heat: heatlike.H
     go_on(small)
     assert heat.signal("held")["result"] == "held"
     small.await_state("held", "signalled")
-    assert len(counter.runs()["held"]) <= 2
+    assert len(counter.runs()["held"]) == 1
     assert len(heat.signals) == 1
 
 
