@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from overcloud_agent import errors, model
 
 # A month: longer than any deployment, and short enough for every clock that has to count it.
@@ -15,12 +13,12 @@ STATUS = 124
 
 def timeout(deployment: model.Deployment, default: float) -> float:
     """Seconds that `deployment` may take: its option `timeout`, else `default`. Raises BadInput."""
-    value: Any = (deployment.options or {}).get("timeout")
+    value: object = (deployment.options or {}).get("timeout")
     if value is None or value == "":
         return default
     try:
-        seconds = float(value)
-    except (TypeError, ValueError, OverflowError):
+        seconds = float(value) if isinstance(value, str | int | float) else 0
+    except (ValueError, OverflowError):
         seconds = 0
     # Written so that "not a number" fails it as well.
     if not 0 < seconds <= MOST_SECONDS:

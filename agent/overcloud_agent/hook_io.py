@@ -6,16 +6,15 @@ import json
 import sys
 from collections.abc import Callable
 
-from overcloud_agent import errors, log, model
+from overcloud_agent import errors, model
 
 
 def answer(carry_out: Callable[[model.Deployment], model.Result]) -> int:
-    """Be a hook: a deployment as JSON on stdin, the result as JSON on stdout, the story on stderr.
+    """Be a hook: a deployment as JSON on stdin, the result as JSON on stdout.
 
     Returns the exit status: 0 whenever a result was printed, as heat-config hooks do it. Whether the deployment failed
     is in deploy_status_code.
     """
-    log.setup()
     try:
         result = carry_out(model.parse_deployment(_read(sys.stdin.buffer.read())))
     except errors.AgentError as error:

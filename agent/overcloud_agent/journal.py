@@ -225,7 +225,7 @@ class Journal:
             (
                 row["id"],
                 json.loads(row["document"]),
-                model.Process(row["pid"], row["pid_created"]) if row["pid"] else None,
+                model.Process(pid=row["pid"], created=row["pid_created"]) if row["pid"] else None,
             )
             for row in rows
         ]

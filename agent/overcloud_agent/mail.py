@@ -9,9 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import msgspec
-
-from overcloud_agent import database, failpoints, model
+from overcloud_agent import database, failpoints, model, records
 
 # Seconds. A signal that is due later than any pause reaches was written under a clock that has been set back since.
 _CLOCK_WAS_WRONG = 3600.0
@@ -44,7 +42,7 @@ def post(db: sqlite3.Connection, deployment: str, target: model.Target, result: 
             deployment,
             model.plain(target.transport),
             model.plain(target.endpoint),
-            msgspec.json.encode(target).decode(),
+            json.dumps(records.fields(target)),
             json.dumps(result.body).encode(),
         ),
     )
@@ -226,7 +224,7 @@ def _pending(row: sqlite3.Row) -> Pending:
     return Pending(
         seq=row["seq"],
         deployment=row["deployment"],
-        target=msgspec.json.decode(row["target"], type=model.Target),
+        target=model.Target(**json.loads(row["target"])),
         body=row["body"],
         attempts=row["attempts"],
     )

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
-import msgspec
+from overcloud_agent import errors, records, redact
 
-from overcloud_agent import errors, identifiers, redact
+# A type checker takes this name for true; see records.py.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Heat's ids are UUIDs; operators and tests use other words. A path separator or a leading dot never gets in, because
 # the hooks' own contract makes file names of ids.
@@ -36,7 +38,24 @@ _SIGNAL_INPUTS = (
 )
 
 
-class Input(msgspec.Struct, frozen=True, kw_only=True):
+# What an entry may have, and of which types; with none, any JSON.
+_ENTRY: dict[str, tuple[type, ...]] = {"name": (str,), "type": (str,)}
+_INPUT = {**_ENTRY, "value": ()}
+_OUTPUT = {**_ENTRY, "error_output": (bool,)}
+_DEPLOYMENT: dict[str, tuple[type, ...]] = {
+    "id": (str,),
+    "name": (str,),
+    "group": (str, type(None)),
+    "creation_time": (str,),
+    "config": (),
+    "inputs": (list,),
+    "outputs": (list,),
+    "options": (dict, type(None)),
+}
+_EXPECTED = "an entry of deployments is an object with id, name, group, config, inputs, outputs and options"
+
+
+class Input(records.Record):
     """One input; `value` is raw JSON of any type, whatever `type` says: Heat does not convert."""
 
     name: str
@@ -44,7 +63,7 @@ class Input(msgspec.Struct, frozen=True, kw_only=True):
     value: Any = ""
 
 
-class Output(msgspec.Struct, frozen=True, kw_only=True):
+class Output(records.Record):
     """One declared output; a value for one with `error_output` makes Heat fail the deployment."""
 
     name: str
@@ -52,7 +71,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True):
     error_output: bool = False
 
 
-class Deployment(msgspec.Struct, frozen=True, kw_only=True):
+class Deployment(records.Record):
     """One entry of the `deployments` list."""
 
     id: str
@@ -74,7 +93,7 @@ class Deployment(msgspec.Struct, frozen=True, kw_only=True):
         return self.input("deploy_action") or ""
 
 
-class Result(msgspec.Struct, frozen=True, kw_only=True):
+class Result(records.Record):
     """The outcome of one deployment: the signal's body, and whether Heat will take it as a failure."""
 
     body: dict[str, Any]
@@ -83,7 +102,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """One line for people: why it failed; empty when it did not."""
 
 
-class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Target(records.Record):
     """Where a result goes: what of Heat's deploy_* inputs says so. `url` (pre-signed) and `password` are secret."""
 
     transport: str
@@ -105,7 +124,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return redact.endpoint(self.auth_url or self.url)
 
 
-class Process(msgspec.Struct, frozen=True):
+class Process(records.Record):
     """A process, told from a later one with the same number by when it was created (seconds since the epoch)."""
 
     pid: int
@@ -117,11 +136,15 @@ def parse_deployment(document: object) -> Deployment:
 
     Raises BadInput with the JSON path, relative to the entry, of the first thing that is wrong.
     """
-    try:
-        deployment = msgspec.convert(document, Deployment)
-    except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at ")
-        raise errors.BadInput(message, path=path.strip("`") or "$", hint=_expected(path)) from None
+    found = records.read(document, _DEPLOYMENT, required="id", path="$", hint=_EXPECTED)
+    for key, kind, shape in (("inputs", Input, _INPUT), ("outputs", Output, _OUTPUT)):
+        hint = f"{key} are a list of objects with at least a name"
+        entries = [
+            records.read(entry, shape, required="name", path=f"$.{key}[{index}]", hint=hint)
+            for index, entry in enumerate(found.get(key, ()))
+        ]
+        found[key] = tuple(kind(**entry) for entry in entries)
+    deployment = Deployment(**found)
     if not is_id(deployment.id):
         raise errors.BadInput(
             f"{deployment.id[:80]!r} is not an id",
@@ -131,22 +154,11 @@ def parse_deployment(document: object) -> Deployment:
     for index, entry in enumerate(deployment.inputs):
         if entry.name in _SIGNAL_INPUTS and not isinstance(entry.value, str):
             raise errors.BadInput(
-                f"Expected `str`, got `{_json_type(entry.value)}`",
+                f"Expected `str`, got `{records.json_type(entry.value)}`",
                 path=f"$.inputs[{index}].value",
                 hint=f"{entry.name} is set by Heat and is always text",
             )
     return deployment
-
-
-def _expected(path: str) -> str:
-    if "inputs" in path:
-        return "inputs are a list of objects with at least a name"
-    return "an entry of deployments is an object with id, name, group, config, inputs, outputs and options"
-
-
-def _json_type(value: object) -> str:
-    names = {type(None): "null", bool: "bool", int: "int", float: "float", str: "str", dict: "object", list: "array"}
-    return names.get(type(value), type(value).__name__)
 
 
 def is_id(text: str) -> bool:
@@ -161,6 +173,9 @@ def identify(document: object) -> str:
     """
     if isinstance(document, dict) and isinstance(document.get("id"), str) and document["id"]:
         return plain(document["id"])
+    # Hashes are slow to load, and hooks need none.
+    from overcloud_agent import identifiers
+
     return f"no-id-{identifiers.of(document).removeprefix('sha256:')[:32]}"
 
 
@@ -309,7 +324,7 @@ def interpret(returncode: int, stdout: str, stderr: str) -> Result:
         reason = f"the hook exited with status {returncode} and what it printed is not JSON: {error}"
         return failed(reason, status=returncode or 1, stdout=stdout, stderr=stderr)
     if not isinstance(body, dict):
-        reason = f"the hook printed a JSON {_json_type(body)}; expected one JSON object"
+        reason = f"the hook printed a JSON {records.json_type(body)}; expected one JSON object"
         return failed(reason, status=returncode or 1, stdout=stdout, stderr=stderr)
     if RESERVED_OUTPUT in body:
         reason = f"the hook's result has an output named {RESERVED_OUTPUT}, which Heat would take for something else"

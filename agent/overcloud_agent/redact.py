@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from urllib import parse
 
 # Shorter than this, or one of these words, a value says nothing, and would be found in half of all lines.
 SHORTEST_SECRET = 4
@@ -27,6 +26,9 @@ def text(value: object) -> str:
 
 def endpoint(url: str) -> str:
     """Scheme, host and port of `url`, which is what a person needs to find a dead endpoint; empty if it has none."""
+    # A hook has no URL to show, and need not load this.
+    from urllib import parse
+
     try:
         parts = parse.urlsplit(url)
         port = f":{parts.port}" if parts.port else ""

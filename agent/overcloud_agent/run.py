@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import selectors
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import IO
 
-import psutil
+from overcloud_agent import model, records
 
-from overcloud_agent import model
+# A type checker takes this name for true; see records.py.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import IO
 
 # How long a hook that ended may leave its output open in the hands of a background child before we stop reading.
 PIPE_GRACE = 1.0
@@ -37,8 +37,7 @@ _OWN_VARIABLES = (
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Completed:
+class Completed(records.Record):
     """How a process ended: `returncode` as in subprocess (negative: the signal), output already bounded."""
 
     returncode: int
@@ -112,7 +111,7 @@ def hook(
     timeout: float,
     limit: int,
     began: Callable[[model.Process], None] = lambda _: None,
-    cwd: Path | None = None,
+    cwd: str | os.PathLike[str] | None = None,
     variables: Mapping[bytes, bytes] | None = None,
     live: Callable[[bytes], None] | None = None,
 ) -> Completed:
@@ -136,7 +135,7 @@ def hook(
     )
     try:
         with _Conversation(process, stdin, limit, live) as conversation:
-            began(model.Process(process.pid, psutil.Process(process.pid).create_time()))
+            began(model.Process(pid=process.pid, created=_created(process.pid)))
             return _converse(process, conversation, timeout)
     except BaseException:
         signal_group(process.pid, signal.SIGKILL)
@@ -169,9 +168,9 @@ def end_leftover(process: model.Process) -> bool:
     Only while its leader lives: what a hook that ended left in the background is meant to go on.
     """
     try:
-        if psutil.Process(process.pid).create_time() != process.created:
+        if _created(process.pid) != process.created:
             return False
-    except psutil.NoSuchProcess:
+    except (FileNotFoundError, ProcessLookupError):
         return False
     pidfd = os.pidfd_open(process.pid)
     try:
@@ -183,6 +182,16 @@ def end_leftover(process: model.Process) -> bool:
     finally:
         os.close(pidfd)
     return True
+
+
+def _created(pid: int) -> float:
+    """When a process was created, in seconds since the epoch, from proc(5). Raises OSError when there is none."""
+    with open(f"/proc/{pid}/stat", "rb") as file:
+        # The name, in parentheses, can have anything in it, also spaces and parentheses.
+        ticks = int(file.read().rpartition(b")")[2].split()[19])
+    with open("/proc/stat", "rb") as file:
+        booted = next(int(line.split()[1]) for line in file if line.startswith(b"btime "))
+    return booted + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def signal_group(leader: int, number: int) -> None:

@@ -7,7 +7,6 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from pathlib import Path
 
 from overcloud_agent import errors
 
@@ -17,13 +16,13 @@ _ODD = "is not a regular file"
 class Directory:
     """A directory that is ours alone, opened once: what its path leads to later does not matter."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: str) -> None:
         """Make `path` with mode 0700 where it is missing. Raises AgentError unless only we can write there."""
         self.path = path
         with _told(f"cannot make the directory {path}"):
             # Group and others may pass through what is above, as they may in /var/lib and /run.
-            path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            path.mkdir(mode=0o700, exist_ok=True)
+            os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
+            os.makedirs(path, mode=0o700, exist_ok=True)
         with _told(f"cannot open the directory {path}"):
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         status = os.fstat(self._fd)
@@ -44,7 +43,7 @@ class Directory:
         """Put a fresh executable file in the place of `name`. Raises AgentError."""
         # No deployment's id begins with a dot. Dying before the rename leaves a file that the next run removes.
         temporary = f".{name}"[:255]
-        with _told(f"cannot write the script {self.path / name}"):
+        with _told(f"cannot write the script {self.path}/{name}"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary, dir_fd=self._fd)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import errno
 import json
-import logging
 import math
 import os
 import signal
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import Any
 
-from overcloud_agent import deadlines, errors, failpoints, hook_io, journald, model, redact, run, script_files
-
-log = logging.getLogger(__name__)
+from overcloud_agent import deadlines, errors, failpoints, hook_io, journald, model, records, redact, run, script_files
 
 WORKING_VARIABLE = "HEAT_SCRIPT_WORKING"
 OUTPUTS_VARIABLE = "HEAT_SCRIPT_OUTPUTS"
@@ -40,19 +34,18 @@ _OPEN_INPUTS = frozenset(
 )
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Places:
+class Places(records.Record):
     """Where scripts are written to and run in, and where they leave their outputs."""
 
-    working: Path
-    outputs: Path
+    working: str
+    outputs: str
 
 
 def places(environ: Mapping[str, str] = os.environ) -> Places:
     """The places that the environment names, else those of heat-agents."""
     working = environ.get(WORKING_VARIABLE) or "/var/lib/heat-config/heat-config-script"
     outputs = environ.get(OUTPUTS_VARIABLE) or "/var/run/heat-config/heat-config-script"
-    return Places(working=Path(working).absolute(), outputs=Path(outputs).absolute())
+    return Places(working=os.path.abspath(working), outputs=os.path.abspath(outputs))
 
 
 def run_script(
@@ -76,8 +69,8 @@ def run_script(
     names = _output_names(deployment)
     if not config.strip():
         return model.succeeded("the config is empty: there is nothing to run")
-    script = places.working / deployment.id
-    variables[b"heat_outputs_path"] = os.fsencode(places.outputs / deployment.id)
+    script = os.path.join(places.working, deployment.id)
+    variables[b"heat_outputs_path"] = os.fsencode(os.path.join(places.outputs, deployment.id))
     with script_files.Directory(places.outputs) as outputs, script_files.Directory(places.working) as working:
         outputs.clear(f"{deployment.id}.")
         working.write_script(deployment.id, config)
@@ -179,20 +172,20 @@ def _shown(live: Callable[[str], None], hidden: tuple[str, ...]) -> Callable[[by
     return show
 
 
-def _started(start: Callable[..., run.Completed], script: Path, config: bytes) -> run.Completed:
+def _started(start: Callable[..., run.Completed], script: str, config: bytes) -> run.Completed:
     """Run the script by its first line; one that has none by /bin/sh, as shells do. Raises BadInput."""
     try:
         try:
-            return start(str(script))
+            return start(script)
         except OSError as error:
             if error.errno != errno.ENOEXEC:
                 raise
-            return start("/bin/sh", str(script))
+            return start("/bin/sh", script)
     except OSError as error:
         raise _not_started(error, script, config) from None
 
 
-def _not_started(error: OSError, script: Path, config: bytes) -> errors.BadInput:
+def _not_started(error: OSError, script: str, config: bytes) -> errors.BadInput:
     first = config.partition(b"\n")[0]
     words = first.removeprefix(b"#!").split()
     if error.errno == errno.ENOENT and first.startswith(b"#!") and words:
@@ -219,10 +212,14 @@ def _result(
     stdout = completed.stdout.decode(errors="replace")
     stderr = completed.stderr.decode(errors="replace")
     if completed.output_held:
+        # The only line that is logged here. A fifth of what the executable has to load would be for it.
+        import logging
+
+        log = logging.getLogger(__name__)
         log.warning("the script %s left a background child that holds its output; the child goes on without it", key)
     if completed.timed_out:
         return deadlines.overdue("script", timeout, stdout=stdout, stderr=stderr)
-    outputs: dict[str, Any] = {}
+    outputs: dict[str, object] = {}
     faults = []
     for name in names:
         try:
@@ -246,7 +243,7 @@ def _reason(status: int) -> str:
     return f"the script exited with status {status}" if status else ""
 
 
-def describe() -> dict[str, Any]:
+def describe() -> dict[str, object]:
     """What hooks/script.json says: summary, description, and JSON Schemas of config, inputs and outputs."""
     return {
         "summary": "Run the config as a script.",

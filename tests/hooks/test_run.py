@@ -104,8 +104,10 @@ def test_a_leftover_is_ended_with_its_group_and_nothing_else_is(tmp_path: Path) 
         run.hook(["/bin/sleep", "60"], b"", timeout=20, limit=PLENTY, began=lambda process: stop_at(begun, process))
     assert not nodes.is_running(begun[0].pid), "whatever goes wrong, no hook is left behind"
     leader = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"], start_new_session=True)
-    identity = model.Process(leader.pid, psutil.Process(leader.pid).create_time())
-    assert not run.end_leftover(model.Process(leader.pid, identity.created - 100)), "an older process had this number"
+    identity = model.Process(pid=leader.pid, created=psutil.Process(leader.pid).create_time())
+    assert not run.end_leftover(model.Process(pid=leader.pid, created=identity.created - 100)), (
+        "an older process had this number"
+    )
     assert leader.poll() is None
     assert run.end_leftover(identity)
     assert leader.wait(10) == -15

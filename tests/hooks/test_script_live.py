@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 import places
@@ -18,9 +18,9 @@ PASSWORD = "s3cret-passphrase"
 
 
 def deployment(config: str, *inputs: tuple[str, object]) -> bytes:
-    entries = tuple(model.Input(name=name, value=value) for name, value in inputs)
-    made = model.Deployment(id="d1", name="web\nstep 1", group="script", config=config, inputs=entries)
-    return msgspec.json.encode(made)
+    entries = [{"name": name, "value": value} for name, value in inputs]
+    made = {"id": "d1", "name": "web\nstep 1", "group": "script", "config": config, "inputs": entries}
+    return json.dumps(made).encode()
 
 
 @pytest.fixture
@@ -78,8 +78,8 @@ def test_a_journal_that_does_not_read_holds_nobody_up(tmp_path: Path, journal: s
 def hear(tmp_path: Path, config: str, *inputs: tuple[str, object]) -> tuple[list[str], model.Result]:
     heard: list[str] = []
     result = scripts.run_script(
-        msgspec.json.decode(deployment(config, *inputs), type=model.Deployment),
-        places=scripts.Places(working=tmp_path / "working", outputs=tmp_path / "outputs"),
+        model.parse_deployment(json.loads(deployment(config, *inputs))),
+        places=scripts.Places(working=str(tmp_path / "working"), outputs=str(tmp_path / "outputs")),
         timeout=30.0,
         limit=1 << 20,
         live=heard.append,
@@ -133,7 +133,7 @@ def test_the_script_is_the_only_process(tmp_path: Path) -> None:
     begun: list[model.Process] = []
     result = scripts.run_script(
         model.Deployment(id="d1", config="#!/bin/sh\necho $$ $PPID\n"),
-        places=scripts.Places(working=tmp_path / "working", outputs=tmp_path / "outputs"),
+        places=scripts.Places(working=str(tmp_path / "working"), outputs=str(tmp_path / "outputs")),
         timeout=30.0,
         limit=1 << 20,
         began=begun.append,

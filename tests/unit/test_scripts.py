@@ -98,7 +98,7 @@ def test_past_its_deadline_a_deployment_has_the_status_of_timeout() -> None:
 
 def test_the_places_are_those_of_heat_agents_unless_the_environment_says_otherwise() -> None:
     assert scripts.places({}) == scripts.Places(
-        working=Path("/var/lib/heat-config/heat-config-script"), outputs=Path("/var/run/heat-config/heat-config-script")
+        working="/var/lib/heat-config/heat-config-script", outputs="/var/run/heat-config/heat-config-script"
     )
     named = scripts.places({"HEAT_SCRIPT_WORKING": "/w", "HEAT_SCRIPT_OUTPUTS": "o"})
-    assert named == scripts.Places(working=Path("/w"), outputs=Path.cwd() / "o")
+    assert named == scripts.Places(working="/w", outputs=str(Path.cwd() / "o"))

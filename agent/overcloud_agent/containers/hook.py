@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from overcloud_agent import errors, failpoints, hook_io, identifiers, model, settings
+from overcloud_agent import errors, failpoints, hook_io, identifiers, log, model, settings
 from overcloud_agent.containers import engine, plan, podman_spec, spec, steps, upgrade
 
 # docker-cmd and paunch do nothing either when Heat deletes, suspends or resumes: the containers stay as they are.
@@ -213,7 +213,8 @@ def describe() -> dict[str, Any]:
 
 
 def main() -> int:
-    """The executable; see hook_io."""
+    """The executable; see hook_io. It tells its story on stderr."""
+    log.setup()
     return hook_io.answer(
         lambda deployment: upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)
     )
