@@ -25,7 +25,7 @@ from overcloud_agent import (
     settings,
 )
 from overcloud_agent import run as processes
-from overcloud_agent.signals import outbox, sender
+from overcloud_agent.signals import access, outbox
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def apply_list(config: settings.Settings, documents: Sequence[object], *, delive
     Nothing is concluded from what is not in the list. True when every result was delivered or refused for good.
     Waits for as long as another process works with the same state directory. Raises Interrupted.
     """
-    with lock.exclusive(config.state_dir, wait=True), _working(config) as agent:
+    with lock.exclusive(config.state_dir, wait=True), _working(config, collecting=False) as agent:
         agent.recover()
         for key in agent.take_list(documents):
             if not agent.stopping:
@@ -92,8 +92,8 @@ def apply_list(config: settings.Settings, documents: Sequence[object], *, delive
 
 
 @contextlib.contextmanager
-def _working(config: settings.Settings) -> Iterator[_Agent]:
-    agent = _Agent(config)
+def _working(config: settings.Settings, *, collecting: bool = True) -> Iterator[_Agent]:
+    agent = _Agent(config, collecting=collecting)
     handlers = {number: signal.signal(number, agent.on_signal) for number in _SIGNALS}
     agent.outbox.start()
     agent.watchdog.start()
@@ -114,8 +114,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 class _Agent:
     """What lives as long as the process: the journal, the sources, the outbox, and what signals asked for."""
 
-    def __init__(self, config: settings.Settings) -> None:
-        polling = settings.load_collectors(config)
+    def __init__(self, config: settings.Settings, *, collecting: bool = True) -> None:
+        polling = settings.load_collectors(config, collecting=collecting)
         self.stopping = False
         self.reload_requested = False
         self.troubled = False
@@ -141,7 +141,7 @@ class _Agent:
     def _configure(self, config: settings.Settings, polling: settings.Polling) -> None:
         self.config = config
         self._polling = polling
-        self.outbox.access = sender.access(config, polling)
+        self.outbox.access = access.of(config, polling)
         self.gatherer = gather.Gatherer(config, polling, self.journal, arrived=self._nudge, told=self._tell)
         self.sources = self.gatherer.sources
         self._kept = self.gatherer.kept

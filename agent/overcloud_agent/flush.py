@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from overcloud_agent import errors, journal, lock, settings, status
-from overcloud_agent.signals import outbox, sender
+from overcloud_agent.signals import access, outbox
 
 # Seconds between looks into the journal. Another process does the work, and SQLite wakes nobody for its commits.
 _LOOK = 0.1
@@ -49,7 +49,7 @@ def _try_all(config: settings.Settings, book: journal.Journal, deadline: float) 
             _watch(book, since, deadline)
             return
         own = outbox.Outbox(config.state_dir, timeout=config.signal_timeout, retry_max=config.signal_retry_max)
-        own.access = sender.access(config, settings.load_collectors(config, collecting=False))
+        own.access = access.of(config, settings.load_collectors(config, collecting=False))
         since = book.mail.hasten()
         own.start()
         try:

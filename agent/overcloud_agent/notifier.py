@@ -7,7 +7,7 @@ import threading
 import time
 
 from overcloud_agent import journal, merge, model, settings
-from overcloud_agent.signals import outbox, sender
+from overcloud_agent.signals import access, outbox
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def deliver(config: settings.Settings, document: object, body: dict[str, object]
     own = outbox.Outbox(
         config.state_dir, timeout=config.signal_timeout, retry_max=config.signal_retry_max, settled=settled.set
     )
-    own.access = sender.access(config, settings.load_collectors(config, collecting=False))
+    own.access = access.of(config, settings.load_collectors(config, collecting=False))
     book = journal.Journal.open(config.state_dir)
     try:
         # Told again, it is sent again: whoever calls this by hand wants just that.

@@ -14,10 +14,14 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from oslo_config import cfg
 
-from overcloud_agent import deadlines, errors, keystone
+from overcloud_agent import deadlines, errors
+
+if TYPE_CHECKING:
+    from overcloud_agent import keystone
 
 CONFIG_FILE = Path("/etc/overcloud-agent.conf")
 CONFIG_DIR = Path("/etc/overcloud-agent.conf.d")
@@ -289,15 +293,22 @@ def _read_polling(conf: cfg.ConfigOpts) -> Polling:
 def _credentials(conf: cfg.ConfigOpts) -> Credentials:
     """What of the node's own credentials is complete."""
     logins = {
-        section: keystone.Login(
-            *(conf[section][name] or "" for name in _LOGIN_OPTIONS),
-            ca_certificate=(conf.zaqar.ca_file if section == "zaqar" else None) or conf.cfn.ca_certificate,
-        )
+        section: _login(conf, section)
         for section in ("heat", "zaqar")
         if all(conf[section][name] for name in _LOGIN_OPTIONS if name != "region_name")
     }
     key, secret = conf.cfn.access_key_id, conf.cfn.secret_access_key
     return Credentials(logins=logins, access_key_id=key or "", secret_access_key=secret or "")
+
+
+def _login(conf: cfg.ConfigOpts, section: str) -> keystone.Login:
+    # It brings requests, which a node without credentials of its own may have no use for in this run.
+    from overcloud_agent import keystone
+
+    return keystone.Login(
+        *(conf[section][name] or "" for name in _LOGIN_OPTIONS),
+        ca_certificate=(conf.zaqar.ca_file if section == "zaqar" else None) or conf.cfn.ca_certificate,
+    )
 
 
 def _names(collectors: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ import pytest
 
 import cloudlike
 from overcloud_agent import keystone, model
-from overcloud_agent.signals import sender, verdict
+from overcloud_agent.signals import access, sender, verdict
 
 BODY = b'{"deploy_stdout": "x", "deploy_status_code": 0}'
 HEAT_PATH = "/stacks/name/uuid/resources/a%20b/signal"
@@ -44,7 +44,7 @@ def target(cloud: cloudlike.CloudLike, transport: str, *, path: str = "/v3", reg
 
 
 def attempt(sending: sender.Sender, where: model.Target) -> verdict.Verdict:
-    return sending.attempt(where, BODY, sender.Access())
+    return sending.attempt(where, BODY, access.Access())
 
 
 @pytest.mark.parametrize("path", ["", "/", "/v2.0", "/v2.0/", "/v3", "/v3/"])

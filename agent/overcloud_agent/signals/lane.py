@@ -14,10 +14,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from overcloud_agent import errors, failpoints, journal, mail
-from overcloud_agent.signals import sender, verdict
+from overcloud_agent.signals import access, verdict
+
+if TYPE_CHECKING:
+    from overcloud_agent.signals import sender
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +63,7 @@ class Surroundings:
     state_dir: Path
     timeout: float
     retry_max: float
-    access: Callable[[], sender.Access]
+    access: Callable[[], access.Access]
     settled: Callable[[], None]
     """Called after each signal that is done with."""
     ended: Callable[[Lane, errors.AgentError | None], None]
@@ -90,6 +93,9 @@ class Lane:
         self._inbox.put(message)
 
     def _run(self) -> None:
+        # It brings requests, and there is not always something to send.
+        from overcloud_agent.signals import sender
+
         failure: errors.AgentError | None = None
         try:
             book = journal.Journal.open(self._around.state_dir)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from overcloud_agent import errors, journal
-from overcloud_agent.signals import lane, sender
+from overcloud_agent.signals import access, lane
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ class Outbox:
         self, state_dir: Path, *, timeout: float, retry_max: float, settled: Callable[[], None] = lambda: None
     ) -> None:
         self.failure: errors.AgentError | None = None
-        self.access = sender.Access()
+        self.access = access.Access()
         self._around = lane.Surroundings(
             state_dir=state_dir,
             timeout=timeout,

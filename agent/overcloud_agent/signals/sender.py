@@ -6,8 +6,8 @@ import dataclasses
 import logging
 from datetime import UTC, datetime
 
-from overcloud_agent import keystone, model, settings, web
-from overcloud_agent.signals import heat, presigned, routes, verdict, zaqar
+from overcloud_agent import keystone, model, web
+from overcloud_agent.signals import access, heat, presigned, routes, verdict, zaqar
 
 log = logging.getLogger(__name__)
 
@@ -15,24 +15,6 @@ _PRESIGNED = frozenset({"CFN_SIGNAL", "TEMP_URL_SIGNAL"})
 
 # Each HEAT_SIGNAL deployment has a user of its own, so tokens are rarely used twice; the node's own are.
 _MOST_SESSIONS = 8
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Access:
-    """What a node is configured to reach Heat with. `cfn_signal_ttl`: seconds that a CFN URL is taken to be valid."""
-
-    ca_certificate: str | None = None
-    credentials: settings.Credentials = dataclasses.field(default_factory=settings.Credentials)
-    cfn_signal_ttl: float = 900.0
-
-
-def access(config: settings.Settings, polling: settings.Polling) -> Access:
-    """What the configuration has of that."""
-    return Access(
-        ca_certificate=polling.ca_certificate,
-        credentials=polling.credentials,
-        cfn_signal_ttl=config.cfn_signal_ttl,
-    )
 
 
 class Sender:
@@ -47,37 +29,37 @@ class Sender:
     def close(self) -> None:
         self._http.close()
 
-    def attempt(self, target: model.Target, body: bytes, access: Access) -> verdict.Verdict:
+    def attempt(self, target: model.Target, body: bytes, own: access.Access) -> verdict.Verdict:
         """Try once to deliver `body`."""
         try:
-            return self._attempt(target, body, access)
+            return self._attempt(target, body, own)
         # One signal that trips over a mistake of ours must not keep the others from being sent.
         except Exception as error:
             log.exception("a mistake in overcloud-agent")
             return verdict.retry(f"a mistake in overcloud-agent: {type(error).__name__}")
 
-    def _attempt(self, target: model.Target, body: bytes, access: Access) -> verdict.Verdict:
+    def _attempt(self, target: model.Target, body: bytes, own: access.Access) -> verdict.Verdict:
         if target.transport == "HEAT_SIGNAL":
-            return heat.send(self._session(_login_of(target), access), target, body)
+            return heat.send(self._session(_login_of(target), own), target, body)
         if target.transport == "ZAQAR_SIGNAL":
-            return zaqar.send(self._session(_login_of(target), access), target, body)
+            return zaqar.send(self._session(_login_of(target), own), target, body)
         if target.transport in _PRESIGNED:
-            return self._by_routes(target, body, access)
+            return self._by_routes(target, body, own)
         lacking = f"this version cannot signal by {model.plain(target.transport)}"
         return verdict.refused(f"{lacking}; use CFN_SIGNAL, TEMP_URL_SIGNAL, HEAT_SIGNAL or ZAQAR_SIGNAL")
 
-    def _by_routes(self, target: model.Target, body: bytes, access: Access) -> verdict.Verdict:
-        own = access.credentials
+    def _by_routes(self, target: model.Target, body: bytes, own: access.Access) -> verdict.Verdict:
+        credentials = own.credentials
         planned = routes.plan(
             target,
-            ttl=access.cfn_signal_ttl,
+            ttl=own.cfn_signal_ttl,
             now=datetime.now(UTC),
-            sections=tuple(own.logins),
-            key_pair=bool(own.access_key_id and own.secret_access_key),
+            sections=tuple(credentials.logins),
+            key_pair=bool(credentials.access_key_id and credentials.secret_access_key),
         )
         tried: list[tuple[routes.Route, verdict.Verdict]] = []
         for route in planned:
-            tried.append((route, self._take(route, target, body, access)))
+            tried.append((route, self._take(route, target, body, own)))
             if routes.settled(tried):
                 break
         outcome = routes.conclude(target, tried)
@@ -85,19 +67,19 @@ class Sender:
             log.info("delivered by %s", tried[-1][0])
         return outcome
 
-    def _take(self, route: routes.Route, target: model.Target, body: bytes, access: Access) -> verdict.Verdict:
-        own = access.credentials
+    def _take(self, route: routes.Route, target: model.Target, body: bytes, own: access.Access) -> verdict.Verdict:
+        credentials = own.credentials
         if route.kind == "heat":
-            return heat.send(self._session(own.logins[route.section], access), target, body)
+            return heat.send(self._session(credentials.logins[route.section], own), target, body)
         url, verb = target.url, target.verb
         if route.kind == "sign":
-            url, verb = presigned.sign_again(url, own.access_key_id, own.secret_access_key), "POST"
-        return presigned.send(self._http, verb, url, body, timeout=self._timeout, ca_certificate=access.ca_certificate)
+            url, verb = presigned.sign_again(url, credentials.access_key_id, credentials.secret_access_key), "POST"
+        return presigned.send(self._http, verb, url, body, timeout=self._timeout, ca_certificate=own.ca_certificate)
 
-    def _session(self, login: keystone.Login, access: Access) -> keystone.Session:
+    def _session(self, login: keystone.Login, own: access.Access) -> keystone.Session:
         """A session of that user; the one used last is kept longest."""
         complete = dataclasses.replace(
-            login, ca_certificate=login.ca_certificate or access.ca_certificate, timeout=self._timeout
+            login, ca_certificate=login.ca_certificate or own.ca_certificate, timeout=self._timeout
         )
         session = self._sessions.pop(complete, None) or keystone.Session(complete, http=self._http)
         self._sessions[complete] = session
