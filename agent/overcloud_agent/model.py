@@ -192,6 +192,9 @@ def plain(text: str) -> str:
 
     JSON can hold half a surrogate pair, which is no Unicode, and line breaks, which would be lines of their own.
     """
+    # Nearly every text is, and thousands of ids and names in one list come here.
+    if text.isprintable():
+        return text
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
 
 

@@ -2,7 +2,8 @@
 
 podman-py brings the connection and the errors; requests and their bodies are libpod's own
 (https://docs.podman.io/en/latest/_static/api.html), because podman-py's wrappers decide some things for the caller:
-its pull overrides registries.conf's TLS settings, its create drops keys.
+its pull overrides registries.conf's TLS settings, its create drops keys. It is loaded for a connection only, so that a
+config that cannot be understood is answered without it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,6 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 from urllib import parse
-
-import podman
-import podman.errors
-import requests
 
 from overcloud_agent import errors, redact
 from overcloud_agent.containers import plan
@@ -46,6 +43,8 @@ class Engine:
     """A connection to one Podman service."""
 
     def __init__(self, url: str) -> None:
+        import podman
+
         try:
             self._client = podman.PodmanClient(base_url=url)
         except ValueError:
@@ -62,6 +61,9 @@ class Engine:
         self, verb: Callable[..., Any], path: str, what: str, *, timeout: float = TIMEOUT, **arguments: Any
     ) -> Any:
         """One request; raises EngineError that says `what` could not be done and why."""
+        import podman.errors
+        import requests
+
         try:
             answer = verb(path, timeout=timeout, **arguments)
         except podman.errors.APIError as error:
@@ -202,6 +204,9 @@ class Engine:
 
     def logs(self, name: str, lines: int) -> str:
         """The last lines of a container's output, as far as its log driver keeps them."""
+        import podman.errors
+        import requests
+
         try:
             raw = self._client.containers.get(name).logs(stdout=True, stderr=True, tail=lines)
         except (podman.errors.PodmanError, podman.errors.APIError, requests.exceptions.RequestException):
@@ -225,6 +230,8 @@ def _explanation(answer: Any) -> str:
 
 def _follow_pull(answer: Any, reference: str, alive: Callable[[], None]) -> None:
     """Read a pull's progress to its end. A failed pull is a 200 with an `error` line in it."""
+    import requests
+
     if answer.status_code == 404:
         raise errors.EngineError(f"cannot pull {reference}: {_explanation(answer)}")
     try:

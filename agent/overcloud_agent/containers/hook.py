@@ -7,10 +7,13 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from overcloud_agent import errors, failpoints, hook_io, identifiers, log, model, settings
+from overcloud_agent import errors, failpoints, hook_io, identifiers, log, model
 from overcloud_agent.containers import engine, plan, podman_spec, spec, steps, upgrade
+
+if TYPE_CHECKING:
+    from overcloud_agent import settings
 
 # docker-cmd and paunch do nothing either when Heat deletes, suspends or resumes: the containers stay as they are.
 _ACTIONS = ("", "CREATE", "UPDATE")
@@ -215,6 +218,11 @@ def describe() -> dict[str, Any]:
 def main() -> int:
     """The executable; see hook_io. It tells its story on stderr."""
     log.setup()
-    return hook_io.answer(
-        lambda deployment: upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)
-    )
+    return hook_io.answer(_upgrade_here)
+
+
+def _upgrade_here(deployment: model.Deployment) -> model.Result:
+    # oslo.config takes as long to load as everything else together, and what is no deployment needs no settings.
+    from overcloud_agent import settings
+
+    return upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)
