@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from overcloud_agent import errors, identifiers, settings
+from overcloud_agent import errors, identifiers, model, nesting, settings
 
 if TYPE_CHECKING:
     from overcloud_agent import collectors
@@ -236,7 +236,8 @@ class _Source:
         except collectors.NotConfigured as error:
             return Answer(source=self.name, error=str(error), configured=False)
         except errors.AgentError as error:
-            return Answer(source=self.name, error=str(error))
+            # It may quote what a source said, or the name of a file, and neither has to be Unicode.
+            return Answer(source=self.name, error=model.plain(str(error)))
         checked = _checked(content)
         if isinstance(checked, str):
             return Answer(source=self.name, error=checked)
@@ -261,7 +262,9 @@ def _checked(content: object) -> Content | str:
         return "its answer is not metadata"
     for key, metadata in content:
         if not isinstance(metadata, dict):
-            return f"metadata {key} is {type(metadata).__name__}, expected an object"
+            return f"metadata {model.plain(str(key))} is {type(metadata).__name__}, expected an object"
+        if not nesting.is_shallow(metadata):
+            return f"metadata {model.plain(str(key))} is nested more than {nesting.DEEPEST} levels deep"
         listed = metadata.get("deployments")
         if listed is not None and not isinstance(listed, list):
             return f"$.deployments is {type(listed).__name__}, expected a list"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 
-from overcloud_agent import errors, records, redact
+from overcloud_agent import errors, nesting, records, redact
 
 # A type checker takes this name for true; see records.py.
 TYPE_CHECKING = False
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 # Heat's ids are UUIDs; operators and tests use other words. A path separator or a leading dot never gets in, because
 # the hooks' own contract makes file names of ids.
-_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z._-]{0,254}")
+# A file's name has 255 bytes at most, and those around an id (.ID.notify.json.PID.new) have to fit.
+_ID = re.compile(r"[0-9A-Za-z_-][0-9A-Za-z._-]{0,199}")
 
 # Heat takes a signal with this key for "clear the breakpoint", not for a result (heat/engine/resource.py).
 RESERVED_OUTPUT = "unset_hook"
@@ -149,7 +150,7 @@ def parse_deployment(document: object) -> Deployment:
         raise errors.BadInput(
             f"{deployment.id[:80]!r} is not an id",
             path="$.id",
-            hint="letters, digits, '.', '_' and '-' are allowed, 255 at most, and no '.' in front",
+            hint="letters, digits, '.', '_' and '-' are allowed, 200 at most, and no '.' in front",
         )
     for index, entry in enumerate(deployment.inputs):
         if entry.name in _SIGNAL_INPUTS and not isinstance(entry.value, str):
@@ -326,18 +327,28 @@ def interpret(returncode: int, stdout: str, stderr: str) -> Result:
     except ValueError as error:
         reason = f"the hook exited with status {returncode} and what it printed is not JSON: {error}"
         return failed(reason, status=returncode or 1, stdout=stdout, stderr=stderr)
+    except RecursionError:
+        return _too_deep(returncode, stderr)
     if not isinstance(body, dict):
         reason = f"the hook printed a JSON {records.json_type(body)}; expected one JSON object"
         return failed(reason, status=returncode or 1, stdout=stdout, stderr=stderr)
+    if not nesting.is_shallow(body):
+        return _too_deep(returncode, stderr)
     if RESERVED_OUTPUT in body:
         reason = f"the hook's result has an output named {RESERVED_OUTPUT}, which Heat would take for something else"
         return failed(reason, status=returncode or 1, stderr=stderr)
     return _judge(returncode, body)
 
 
+def _too_deep(returncode: int, stderr: str) -> Result:
+    reason = f"the hook exited with status {returncode} and its result is nested over {nesting.DEEPEST} levels deep"
+    return failed(reason, status=returncode or 1, stderr=stderr)
+
+
 def claims_success(body: dict[str, Any]) -> bool:
     """Whether Heat takes a signal's body as success (heat/engine/service_software_config.py)."""
-    return body.get("deploy_status_code") in (0, "0", "", None, False)
+    status = body.get("deploy_status_code")
+    return not status or str(status) == "0"
 
 
 def _judge(returncode: int, body: dict[str, Any]) -> Result:
@@ -372,8 +383,8 @@ def fitted(result: Result, *, limit: int = MAX_BODY) -> Result:
     rest = {key: value for key, value in result.body.items() if key not in streams}
     room = limit - len(json.dumps({**rest, **dict.fromkeys(streams, "")}))
     if room < 1000:
-        longest = max(rest, key=lambda key: len(json.dumps(rest[key])))
-        return failed(f"the result is too long for Heat ({length} bytes); the longest output is {longest!r}")
+        longest = max(rest, key=lambda key: len(json.dumps({key: rest[key]})))
+        return failed(f"the result is too long for Heat ({length} bytes); the longest output is {longest[:80]!r}")
     each = room // max(len(streams), 1)
     body = {**rest, **{key: cut(value, each) for key, value in streams.items()}}
     return Result(body=body, ok=result.ok, reason=result.reason)

@@ -12,7 +12,9 @@ PACKAGE = Path(__file__).resolve().parents[2] / "agent" / "overcloud_agent"
 PURE = [
     "deadlines.py",
     "identifiers.py",
+    "merge.py",
     "model.py",
+    "nesting.py",
     "records.py",
     "redact.py",
     "signals/routes.py",
