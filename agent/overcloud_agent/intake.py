@@ -33,18 +33,20 @@ class Intake:
         A `partial` list says nothing of what is not in it. Raises JournalError, and OSError when the files that
         heat-config keeps cannot be read.
         """
-        clashes: Clashes = {}
+        shared: dict[str, Clashes] = {source: {} for source in lists}
         listed = {
-            source: None if documents is None else _by_id(source, documents, clashes)
+            source: None if documents is None else _by_id(source, documents, shared[source])
             for source, documents in lists.items()
         }
         merged = merge.merged(listed)
         changes = self._book.receive(listed, self._ran(merged), partial=partial)
         self._tell(changes, merged)
-        for key, sharers in clashes.items():
-            # Also one that a process received which died before it could reject it.
-            if self._book.waits(key):
-                self._reject(key, sharers)
+        for source, clashes in shared.items():
+            for key, sharers in clashes.items():
+                # Also one that a process received which died before it could reject it. What another source says that
+                # counts more is not in doubt.
+                if merged[key].source == source and self._book.waits(key):
+                    self._reject(key, sharers)
         if not partial:
             self._tidy(changes.gone, merged)
         return merged
