@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ class Configuration:
     """Renders what the metadata says. `problem` is why it could not, the last time; empty when it could."""
 
     def __init__(self, config: settings.Settings) -> None:
+        self._config = config
         self._collect_file = config.os_collect_config_file
         self._templates = config.templates_dir
         self._output = config.templates_output_dir
@@ -51,11 +53,19 @@ class Configuration:
         text = follow.apply(before, section)
         if text == before:
             return
+        trial = self._collect_file.with_name(f".{self._collect_file.name}.trial")
         try:
             self._collect_file.parent.mkdir(parents=True, exist_ok=True)
-            files.write(self._collect_file, text.encode())
+            files.write(trial, text.encode(errors="surrogateescape"))
+            # With a file that cannot be read the agent would not start any more, and Heat could not take it back.
+            settings.load_collectors(dataclasses.replace(self._config, os_collect_config_file=trial))
+            trial.rename(self._collect_file)
+        except errors.SettingsError as error:
+            raise errors.BadInput(error.message, path="$['os-collect-config']") from None
         except OSError as error:
             raise errors.BadInput(f"cannot write {self._collect_file}: {error.strerror}") from None
+        finally:
+            trial.unlink(missing_ok=True)
         log.info("wrote %s: Heat says where the metadata comes from", self._collect_file)
 
     def answer(self, deployment: model.Deployment) -> model.Result:

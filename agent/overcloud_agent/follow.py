@@ -8,13 +8,14 @@ certificate, an interval) stays.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
 from overcloud_agent import errors
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
-_SECTION = re.compile(r"\s*\[([^]]*)\]\s*")
+_SECTION = re.compile(r"\[([^]]*)\]\s*")
 _OPTION = re.compile(r"([A-Za-z0-9_-]+)\s*[=:]")
 
 _NEW_FILE = "[DEFAULT]\ncommand = os-refresh-config\n"
@@ -48,7 +49,8 @@ def _options(section: Mapping[str, Any]) -> dict[str, dict[str, list[str]]]:
         if isinstance(value, dict):
             for option in value:
                 _check_name(option)
-            wanted[key] = {_plain(option): _values(given, f"{key}.{option}") for option, given in value.items()}
+            options = {_plain(option): _values(given, f"{key}.{option}") for option, given in value.items()}
+            wanted.setdefault(key, {}).update(options)
         else:
             wanted["DEFAULT"][_plain(key)] = _values(value, key)
     return wanted
@@ -60,14 +62,24 @@ def _check_name(name: str) -> None:
 
 
 def _values(value: Any, where: str) -> list[str]:
-    entries = value if isinstance(value, list) else [] if value is None else [value]
+    entries = [entry for entry in (value if isinstance(value, list) else [value]) if entry is not None]
     texts = [str(entry).lower() if isinstance(entry, bool) else str(entry) for entry in entries]
-    if any(isinstance(entry, list | dict) for entry in entries) or any("\n" in text or "\r" in text for text in texts):
+    if any(isinstance(entry, list | dict) for entry in entries) or not all(map(_is_line, texts)):
         raise errors.BadInput(
             "a value cannot be written into os-collect-config.conf", path=f"$['os-collect-config'].{where}"
         )
     # oslo.config takes a single $ for the name of another option.
-    return [text.replace("$", "$$") for text in texts]
+    return [_quoted(text.replace("$", "$$")) for text in texts]
+
+
+def _is_line(text: str) -> bool:
+    """Whether it stays one line whoever reads it: no control character, no separator of lines, nothing but Unicode."""
+    return not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
+def _quoted(text: str) -> str:
+    """A value as it has to be written for oslo.config, which takes off space around it, and one pair of quotes."""
+    return f'"{text}"' if text != text.strip() or text[:1] == text[-1:] in ("'", '"') else text
 
 
 def _plain(option: str) -> str:
@@ -78,7 +90,8 @@ def _sectioned(text: str) -> list[tuple[str, str]]:
     """Each line with the section that it is in; a value that goes on in the next lines is one line."""
     found: list[tuple[str, str]] = []
     section = "DEFAULT"
-    for line in text.splitlines():
+    # Not splitlines, which knows more separators than those who read the file.
+    for line in text.removesuffix("\n").split("\n"):
         heading = _SECTION.fullmatch(line)
         if heading:
             section = heading[1]
