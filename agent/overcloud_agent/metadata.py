@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from overcloud_agent import collect, errors, files, merge, model
+
+log = logging.getLogger(__name__)
 
 # Groups whose config is metadata for os-apply-config's templates; Heat calls the group Heat::Ungrouped when a config
 # has none.
@@ -34,7 +37,12 @@ class Metadata:
         self._deployment_keys = deployment_keys
         stored = _read(self._index)
         known = stored if isinstance(stored, dict) else {}
-        self._keys: dict[str, list[str] | None] = {source: known.get(source) for source in sources}
+        self._keys: dict[str, list[str] | None] = {source: self._whole(known.get(source)) for source in sources}
+
+    def _whole(self, keys: object) -> list[str] | None:
+        """The keys of a source if all that they stand for is there still: a cache may have been emptied."""
+        names = [str(key) for key in keys] if isinstance(keys, list) else [""]
+        return names if all(isinstance(_read(self._path(name)), dict) for name in names) else None
 
     def heard(self, source: str) -> bool:
         """Whether the source has ever answered."""
@@ -42,11 +50,12 @@ class Metadata:
 
     def update(self, source: str, content: collect.Content) -> None:
         """Keep what a source answered; it is safe from a power cut when this returns."""
+        keys = [_file_key(key, source) for key, _ in content]
         try:
             files.private_directory(self._cachedir)
-            for key, metadata in content:
-                files.write(self._path(_file_key(key)), json.dumps(metadata, indent=1).encode())
-            self._keys[source] = [_file_key(key) for key, _ in content]
+            for key, (_, metadata) in zip(keys, content, strict=True):
+                files.write(self._path(key), json.dumps(metadata, indent=1).encode())
+            self._keys[source] = keys
             files.write(self._index, json.dumps(self._keys, indent=1).encode())
         except OSError as error:
             raise errors.SourceError(
@@ -54,16 +63,17 @@ class Metadata:
             ) from None
 
     def lists(self) -> dict[str, list[object] | None]:
-        """The deployments of each source, as it lists them; None for one that has never answered."""
-        return {source: self._deployments(source) if self.heard(source) else None for source in self._keys}
+        """The deployments of each source, as it lists them; None for one that has never answered.
 
-    def _deployments(self, source: str) -> list[object]:
-        return [
-            document
-            for key in self._keys[source] or ()
-            for name in self._deployment_keys
-            for document in _list(_read(self._path(key)), name)
-        ]
+        What was kept and cannot be read is as if it had never come: nothing follows from it.
+        """
+        return {source: self._deployments(keys) for source, keys in self._keys.items()}
+
+    def _deployments(self, keys: list[str] | None) -> list[object] | None:
+        contents = [_read(self._path(key)) for key in keys or ()]
+        if keys is None or not all(isinstance(content, dict) for content in contents):
+            return None
+        return [document for content in contents for name in self._deployment_keys for document in _list(content, name)]
 
     def publish(self, listed: Mapping[str, merge.Listed]) -> list[Path]:
         """Write what is in the merged list for os-apply-config, and the list of all files; returns that list."""
@@ -77,7 +87,7 @@ class Metadata:
             files.private_directory(self._cachedir)
             files.write(self._path("os_config_files"), json.dumps([str(path) for path in paths]).encode())
             for text in before if isinstance(before, list) else ():
-                if Path(text).parent == self._cachedir and Path(text) not in paths:
+                if isinstance(text, str) and Path(text).parent == self._cachedir and Path(text) not in paths:
                     Path(text).unlink(missing_ok=True)
         except OSError as error:
             raise errors.SourceError(f"cannot write {self._cachedir}: {error.strerror}") from None
@@ -85,13 +95,17 @@ class Metadata:
 
     def _write_configs(self, source: str, listed: Mapping[str, merge.Listed]) -> list[str]:
         """Write the configs of one source's deployments that are metadata themselves; returns their keys."""
-        names = []
+        names: list[str] = []
+        taken = {key for keys in self._keys.values() for key in keys or ()}
         for entry in listed.values():
             document = entry.document
             if entry.source == source and is_for_templates(document) and isinstance(document, dict):
                 # What is wrong with one of them is told when it is answered.
                 with contextlib.suppress(errors.BadInput, OSError):
                     name = template_key(document)
+                    if name in taken:
+                        log.warning("%s: a file of the local metadata has that name, and stays", name)
+                        continue
                     files.write(self._path(name), json.dumps(document.get("config"), indent=1).encode())
                     names.append(name)
         return names
@@ -120,9 +134,12 @@ def template_key(document: Mapping[str, Any]) -> str:
     return key
 
 
-def _file_key(key: str) -> str:
-    """A collector's key as part of a file's name; the local collector's are names of files already."""
-    if not key or key.startswith(".") or "/" in key or "\0" in key:
+def _file_key(key: str, source: str) -> str:
+    """A collector's key as part of a file's name; the local collector's are names of files already.
+
+    One that is another collector's name would take its place.
+    """
+    if key.startswith(".") or set(key) & set("/\0") or (key in _RESERVED and key != source):
         raise errors.SourceError(f"{model.plain(key)!r} cannot be part of a file's name")
     return key
 
