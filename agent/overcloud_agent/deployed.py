@@ -70,7 +70,8 @@ class Deployed:
         inputs = document.get("inputs") if isinstance(document, dict) else None
         if isinstance(inputs, list):
             for entry in inputs:
-                if isinstance(entry, dict) and entry.get("name") in _CREDENTIALS:
+                # Another agent may have written the file, and of an entry that makes no sense.
+                if isinstance(entry, dict) and str(entry.get("name")) in _CREDENTIALS:
                     entry["value"] = ""
             self.write(key, document)
 
