@@ -72,27 +72,38 @@ def render(config: dict[str, Any], directory: Path, output: Path) -> list[str]:
 
     All are rendered before any is written. Raises BadInput when one cannot be, and names it.
     """
-    from os_apply_config import apply_config, config_exception
+    from os_apply_config import apply_config
 
     if not directory.is_dir():
         return []
-    try:
-        tree = apply_config.build_tree(apply_config.template_paths(str(directory)), config)
-    except config_exception.ConfigException as error:
-        # Its second part, where there is one, is the template; a script's output may quote what it was given.
-        where = error.args[-1] if len(error.args) > 1 else directory
-        raise errors.BadInput(f"the template {where} cannot be rendered", hint="try os-apply-config -v") from None
-    except (OSError, ValueError) as error:
-        raise errors.BadInput(f"the templates in {directory} cannot be rendered: {type(error).__name__}") from None
+    tree = {path: _rendered(template, path, config) for template, path in apply_config.template_paths(str(directory))}
     changed = [path for path in sorted(tree) if _write(output / path.lstrip("/"), path, tree[path])]
     for path in changed:
         log.info("os-apply-config: wrote %s", path)
     return changed
 
 
+def _rendered(template: str, path: str, config: dict[str, Any]) -> Any:
+    """What os-apply-config makes of one template, its body as bytes."""
+    from os_apply_config import apply_config, config_exception
+
+    try:
+        made = apply_config.build_tree([(template, path)], config)[path]
+        made.body = made.body.encode()
+        return made
+    except config_exception.ConfigException:
+        # The exception may quote what a script printed, hence what it was given.
+        why = ""
+    # The rest of what templates and their control files can be wrong with comes as whatever YAML, the template engine,
+    # Unicode and the system raise.
+    except Exception as error:
+        why = f": {type(error).__name__}"
+    raise errors.BadInput(f"the template {template} cannot be rendered{why}", hint="try os-apply-config -v")
+
+
 def _write(target: Path, path: str, made: Any) -> bool:
     """Write one file as os-apply-config's control file says; False when it was like that already."""
-    body = made.body.encode() if isinstance(made.body, str) else bytes(made.body)
+    body = made.body
     try:
         if not made.allow_empty and not body:
             existed = target.exists()
