@@ -205,7 +205,8 @@ def target_of(document: object) -> Target | None:
     Tolerant on purpose: an entry that makes no sense must be answered all the same. An entry that does not name its
     transport is taken as heat-config-notify takes it: by the inputs that are there.
     """
-    values = _texts(document)
+    # Half a surrogate pair cannot be written down, nor be part of any address.
+    values = {name: text.encode(errors="backslashreplace").decode() for name, text in _texts(document).items()}
     transport = values.get("deploy_signal_transport") or _transport_by_inputs(values)
     if transport == "NO_SIGNAL":
         return None
