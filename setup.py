@@ -51,6 +51,7 @@ setuptools.setup(
     extras_require={
         "test": [
             "build==1.3.0",
+            "hypothesis>=6",
             "mypy==2.4.1",
             "pytest==9.2.0",
             "pytest-timeout>=2.3",
