@@ -25,6 +25,10 @@ class CloudLike:
         self.password = "right"
         self.refuse_login = 0
         """A status for logins, instead of an answer."""
+        self.token = "t0ken"
+        """What a login gets, and the only token with which `metadata` is served."""
+        self.metadata: dict[str, object] = {}
+        """What a GET is answered with, by path."""
         self.catalogue = ["orchestration", "messaging"]
         self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
@@ -86,13 +90,22 @@ class CloudLike:
                 cloud.headers.append(dict(self.headers.items()))
                 self._answer(cloud.serves.get(self.path, 404), {})
 
+            def do_GET(self) -> None:
+                cloud.requests.append(("GET", self.path))
+                if self.headers.get("X-Auth-Token") != cloud.token:
+                    self._answer(401, {})
+                elif self.path in cloud.metadata:
+                    self._answer(200, {"metadata": cloud.metadata[self.path]})
+                else:
+                    self._answer(404, {})
+
             def _answer(self, status: int, body: dict[str, Any]) -> None:
                 content = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(content)))
                 if self.path == "/v3/auth/tokens":
-                    self.send_header("X-Subject-Token", "t0ken")
+                    self.send_header("X-Subject-Token", cloud.token)
                 if status == 503:
                     self.send_header("Retry-After", "7")
                 self.end_headers()

@@ -6,14 +6,19 @@ a real socket; only its answers are made up.
 
 from __future__ import annotations
 
+import email.utils
+import hashlib
 import http.server
 import json
 import ssl
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from xml.sax import saxutils
+
+_NO_HEADERS: Mapping[str, str] = {}
 
 
 class _Server(http.server.ThreadingHTTPServer):
@@ -28,6 +33,15 @@ class HeatLike:
         """`tls`: files with a certificate and its key."""
         self.metadata: object = {"deployments": []}
         self.polls = 0
+        self.polled: list[tuple[float, str, str, int]] = []
+        """When (on the monotonic clock) a poll was answered, its method, its path and the answer's status."""
+        self.connections = 0
+        self.validator = ""
+        """The header (ETag or Last-Modified) by which a poll of /temp-url/ may ask whether there is anything new."""
+        self.mute = False
+        """True takes polls and never answers, until it is False again."""
+        self.raw: bytes | None = None
+        """What every poll is answered with instead of the metadata."""
         self.signals: list[tuple[str, Any]] = []
         self.refuse_with: list[int] = []
         """Statuses with which the next signals are answered, before they are taken."""
@@ -44,6 +58,7 @@ class HeatLike:
         self.down = False
         """True makes every answer a 503."""
         self._changed = threading.Condition()
+        self._versions: dict[bytes, int] = {}
         self._server = _Server(("127.0.0.1", port), self._handler())
         self._scheme = "https" if tls else "http"
         if tls:
@@ -57,7 +72,7 @@ class HeatLike:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self.silent = self.drip = False
+        self.silent = self.drip = self.mute = False
         self._server.shutdown()
         self._server.server_close()
 
@@ -85,6 +100,19 @@ class HeatLike:
         }
         return {**entry, **more}
 
+    @property
+    def temp_url(self) -> str:
+        """Where the metadata is as an object in Swift is: JSON alone, as its collector `request` asks for it."""
+        return f"{self.url}/temp-url/object?temp_url_sig=s3cr3t"
+
+    def await_polls(self, more: int, within: float = 30.0) -> list[tuple[float, str, str, int]]:
+        """Wait for so many more answered polls; returns them."""
+        begin = len(self.polled)
+        with self._changed:
+            there = self._changed.wait_for(lambda: len(self.polled) >= begin + more, within)
+        assert there, f"{len(self.polled) - begin} polls within {within} s"
+        return self.polled[begin:]
+
     def serve(self, *deployments: object) -> None:
         self.metadata = {"deployments": list(deployments)}
 
@@ -98,6 +126,15 @@ class HeatLike:
                         return body
                 if not self._changed.wait(max(deadline - time.monotonic(), 0)):
                     raise AssertionError(f"no signal for {key} within {within} s; there are {str(self.signals)[:2000]}")
+
+    def _mark(self, body: bytes) -> str:
+        """What the validator says of the metadata; Last-Modified knows a change by when this first saw it."""
+        if not self.validator:
+            return ""
+        if self.validator == "ETag":
+            return f'"{hashlib.sha256(body).hexdigest()}"'
+        seconds = self._versions.setdefault(body, 1_767_225_600 + len(self._versions))
+        return email.utils.formatdate(seconds, usegmt=True)
 
     def _take(self, path: str, body: bytes) -> int:
         with self._changed:
@@ -118,15 +155,36 @@ class HeatLike:
             # Header and body are written apart; the second would wait for an acknowledgement of the first.
             disable_nagle_algorithm = True
 
+            def setup(self) -> None:
+                heat.connections += 1
+                super().setup()
+
+            def do_HEAD(self) -> None:
+                self._poll(b"")
+
             def do_GET(self) -> None:
                 heat.polls += 1
+                while heat.mute:
+                    time.sleep(0.1)
                 text = heat.metadata if isinstance(heat.metadata, str) else json.dumps(heat.metadata)
+                if self.path.startswith("/temp-url/"):
+                    self._poll(text.encode() if heat.raw is None else heat.raw)
+                    return
                 body = (
                     "<DescribeStackResourceResponse><DescribeStackResourceResult><StackResourceDetail><Metadata>"
                     f"{saxutils.escape(text)}"
                     "</Metadata></StackResourceDetail></DescribeStackResourceResult></DescribeStackResourceResponse>"
                 )
-                self._answer(503 if heat.down else 200, body.encode())
+                self._poll(body.encode() if heat.raw is None else heat.raw)
+
+            def _poll(self, body: bytes) -> None:
+                mark = heat._mark(body)
+                known = self.headers.get("If-None-Match") or self.headers.get("If-Modified-Since")
+                status = 503 if heat.down else 304 if mark and known == mark else 200
+                with heat._changed:
+                    heat.polled.append((time.monotonic(), self.command, self.path, status))
+                    heat._changed.notify_all()
+                self._answer(status, b"" if status == 304 else body, {heat.validator: mark} if mark else {})
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
@@ -146,8 +204,10 @@ class HeatLike:
                             return
                     time.sleep(0.1)
 
-            def _answer(self, status: int, body: bytes) -> None:
+            def _answer(self, status: int, body: bytes, headers: Mapping[str, str] = _NO_HEADERS) -> None:
                 self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
                 if status != 200 and heat.retry_after:
                     self.send_header("Retry-After", heat.retry_after)
                 self.send_header("Content-Length", str(len(body)))
