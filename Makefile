@@ -67,6 +67,7 @@ $(VENV)/installed: setup.py $(wildcard hooks/*)
 	@echo "Installing the agent and the test tools into $(VENV) ..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/pip install --quiet --editable '.[test]'
+	@$(VENV)/bin/python -m compileall -q agent
 	@touch $@
 
 clean: ## Stop and remove everything that demo and tests made.

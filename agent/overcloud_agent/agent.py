@@ -16,9 +16,11 @@ from overcloud_agent import (
     built_in,
     database,
     errors,
+    fit,
     gather,
     journal,
     lock,
+    metadata,
     model,
     notify,
     runner,
@@ -245,7 +247,7 @@ class _Agent:
 
     def run_next(self, among: str | None = None) -> bool:
         """Run the first deployment that waits (the one called `among`, if that is given); False when none does."""
-        waiting = self.journal.next_received(among, heard=None if among else self.sources.heard)
+        waiting = self.journal.next_received(among) if among else self._next_collected()
         if not waiting:
             return False
         key, document = waiting
@@ -273,6 +275,14 @@ class _Agent:
         self._finish(key, document, result)
         return True
 
+    def _next_collected(self) -> tuple[str, Any] | None:
+        """The first that waits, of sources that were asked since the start: it may be gone from the others' lists.
+
+        What asks whether the templates are rendered waits until that was tried.
+        """
+        without = () if self.gatherer.configuration.applied else ("", *metadata.TEMPLATE_GROUPS)
+        return self.journal.next_received(heard=self.sources.heard, without=without)
+
     def _file(self, key: str, document: object) -> None:
         """Write the file by which other agents know that the deployment has run. Raises AgentError."""
         try:
@@ -293,7 +303,7 @@ class _Agent:
 
     def _finish(self, key: str, document: Any, result: model.Result) -> None:
         target = model.target_of(document)
-        result = model.fitted(result, limit=model.max_body(target))
+        result = fit.fitted(result, limit=fit.max_body(target))
         # Dying between an operator's own notifier and the journal has Heat told again, which it ignores.
         told = target is not None and self._told_by_command(key, result)
         self._write_down(lambda: self.journal.finish(key, result, [target] if target and not told else []))

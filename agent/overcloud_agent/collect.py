@@ -47,6 +47,7 @@ class Sources:
         self._arrived = arrived
         self._lock = threading.Lock()
         self._answers: dict[str, Answer] = {}
+        self._heard: set[str] = set()
         self._sources = [_Source(name, polling, self._deliver) for name in polling.collectors]
         self.failure: errors.AgentError | None = None
         self.resident = False
@@ -79,6 +80,7 @@ class Sources:
         """What came since the last call, at most one answer of each source, in configured order."""
         with self._lock:
             taken, self._answers = self._answers, {}
+            self._heard |= taken.keys()
         return [taken[source.name] for source in self._sources if source.name in taken]
 
     def taken(self, answer: Answer) -> None:
@@ -95,9 +97,8 @@ class Sources:
 
     @property
     def heard(self) -> set[str] | None:
-        """The sources that have answered or failed at least once; None when all have."""
-        heard = {source.name for source in self._sources if source.heard}
-        return None if len(heard) == len(self._sources) else heard
+        """The sources whose first answer, or failure, has been fetched by `answers`; None when all have."""
+        return None if len(self._heard) == len(self._sources) else self._heard
 
     def _deliver(self, answer: Answer | errors.AgentError) -> None:
         with self._lock:
@@ -120,7 +121,6 @@ class _Source:
         self, name: str, polling: settings.Polling, deliver: Callable[[Answer | errors.AgentError], None]
     ) -> None:
         self.name = name
-        self.heard = False
         self._polling = polling
         self._deliver = deliver
         self._pace = Pace(polling)
@@ -185,7 +185,6 @@ class _Source:
                 answer = self._poll()
                 if self._stopping and not once:
                     return
-                self.heard = True
                 with self._wake:
                     if answer.content is not None:
                         self._pace.hurry()

@@ -21,6 +21,8 @@ class Configuration:
         self._templates = config.templates_dir
         self._output = config.templates_output_dir
         self.problem = ""
+        self.applied = False
+        """Whether it was tried to render anything yet."""
         self.rendered: list[str] = []
 
     def apply(self, paths: list[Path], listed: Mapping[str, merge.Listed]) -> bool:
@@ -29,6 +31,7 @@ class Configuration:
         What cannot be rendered stays as it is, and is told in the log and to the deployments that ask for it.
         """
         before = _content(self._collect_file)
+        self.applied = True
         try:
             config = templates.merged(paths, [entry.document for entry in listed.values()])
             self.rendered = templates.render(config, self._templates or templates.default_directory(), self._output)

@@ -42,6 +42,7 @@ class Gatherer:
         self._recorded: dict[str, float] = {}
         self._unconfigured: set[str] = set()
         self._unsafe: set[str] = set()
+        self._kept_once: set[str] = set()
 
     @property
     def heard(self) -> bool:
@@ -76,12 +77,16 @@ class Gatherer:
             try:
                 self._metadata.update(answer.source, answer.content)
                 self._unsafe.discard(answer.source)
+                self._kept_once.add(answer.source)
             except errors.SourceError as trouble:
                 error = str(trouble)
                 self._unsafe.add(answer.source)
                 self.sources.forget(answer.source)
         elif answer.source not in self._unsafe:
             self.sources.taken(answer)
+            if answer.source in self._kept_once and not self._metadata.has(answer.source):
+                # Somebody has emptied the cache: what is nothing new to the source is not there any more.
+                self.sources.forget(answer.source)
         (self._unconfigured.discard if answer.configured else self._unconfigured.add)(answer.source)
         self._record(answer.source, error)
         return answer.content is not None and answer.source not in self._unsafe
@@ -103,6 +108,10 @@ class Gatherer:
 
         True when it says now that metadata comes from elsewhere.
         """
-        paths = self._metadata.publish(listed)
+        try:
+            paths = self._metadata.publish(listed)
+        except errors.SourceError as error:
+            log.error("%s", error)
+            return False
         needed = [name for name in self._polling.collectors if name in _REMOTE - self._unconfigured]
         return all(self._metadata.heard(name) for name in needed) and self.configuration.apply(paths, listed)

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable
 
-from overcloud_agent import errors, model
+from overcloud_agent import errors, fit, model
 
 
 def answer(carry_out: Callable[[model.Deployment], model.Result]) -> int:
@@ -20,7 +20,7 @@ def answer(carry_out: Callable[[model.Deployment], model.Result]) -> int:
     except errors.AgentError as error:
         result = model.failed_by(error)
     # Others that call this hook send on whatever it prints, also what Heat refuses for its length.
-    sys.stdout.write(json.dumps(model.fitted(result).body) + "\n")
+    sys.stdout.write(json.dumps(fit.fitted(result).body) + "\n")
     return 0
 
 

@@ -178,18 +178,21 @@ class Journal:
     # Running
 
     def next_received(
-        self, among: str | None = None, *, heard: Collection[str] | None = None
+        self, among: str | None = None, *, heard: Collection[str] | None = None, without: Collection[str] = ()
     ) -> tuple[str, Any] | None:
         """Id and document of the first deployment that waits to be run, in the order of the metadata.
 
-        Of the one called `among`, if that is given; of one of the sources `heard`, if that is given.
+        Of the one called `among`, if that is given; of one of the sources `heard`, if that is given; of no group in
+        `without`.
         """
         rows = self._store.read(
             "SELECT id, document FROM deployments WHERE state = 'received' AND id = COALESCE(?, id)"
-            " AND (? OR source IN (SELECT value FROM json_each(?))) ORDER BY position, received_at LIMIT 1",
+            " AND (? OR source IN (SELECT value FROM json_each(?))) AND grp NOT IN (SELECT value FROM json_each(?))"
+            " ORDER BY position, received_at LIMIT 1",
             among,
             heard is None,
             json.dumps(sorted(heard or ())),
+            json.dumps(sorted(without)),
         )
         return (rows[0]["id"], json.loads(rows[0]["document"])) if rows else None
 

@@ -48,6 +48,11 @@ class Metadata:
         """Whether the source has ever answered."""
         return self._keys.get(source) is not None
 
+    def has(self, source: str) -> bool:
+        """Whether what the source answered last is still there."""
+        keys = self._keys.get(source)
+        return keys is not None and all(self._path(key).exists() for key in keys)
+
     def update(self, source: str, content: collect.Content) -> None:
         """Keep what a source answered; it is safe from a power cut when this returns."""
         keys = [_file_key(key, source) for key, _ in content]

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 
-from overcloud_agent import journal, merge, model, settings
+from overcloud_agent import fit, journal, merge, model, settings
 from overcloud_agent.signals import access, outbox
 
 log = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ def deliver(config: settings.Settings, document: object, body: dict[str, object]
     if target is None:
         return 0
     key = model.identify(document)
-    result = model.fitted(model.Result(body=body, ok=model.claims_success(body)), limit=model.max_body(target))
+    result = fit.fitted(model.Result(body=body, ok=model.claims_success(body)), limit=fit.max_body(target))
     settled = threading.Event()
     own = outbox.Outbox(
         config.state_dir, timeout=config.signal_timeout, retry_max=config.signal_retry_max, settled=settled.set

@@ -167,10 +167,13 @@ def end_leftover(process: model.Process) -> bool:
 
     Only while its leader lives: what a hook that ended left in the background is meant to go on.
     """
+    # Only a start after a crash needs it.
+    import psutil
+
     try:
-        if _created(process.pid) != process.created:
+        if psutil.Process(process.pid).create_time() != process.created:
             return False
-    except (FileNotFoundError, ProcessLookupError):
+    except psutil.NoSuchProcess:
         return False
     pidfd = os.pidfd_open(process.pid)
     try:
@@ -185,7 +188,10 @@ def end_leftover(process: model.Process) -> bool:
 
 
 def _created(pid: int) -> float:
-    """When a process was created, in seconds since the epoch, from proc(5). Raises OSError when there is none."""
+    """When a process was created, in seconds since the epoch, as psutil tells it, which takes longer to load.
+
+    From proc(5). Raises OSError when there is none.
+    """
     with open(f"/proc/{pid}/stat", "rb") as file:
         # The name, in parentheses, can have anything in it, also spaces and parentheses.
         ticks = int(file.read().rpartition(b")")[2].split()[19])

@@ -9,7 +9,19 @@ import os
 import signal
 from collections.abc import Callable, Mapping
 
-from overcloud_agent import deadlines, errors, failpoints, hook_io, journald, model, records, redact, run, script_files
+from overcloud_agent import (
+    deadlines,
+    errors,
+    failpoints,
+    fit,
+    hook_io,
+    journald,
+    model,
+    records,
+    redact,
+    run,
+    script_files,
+)
 
 WORKING_VARIABLE = "HEAT_SCRIPT_WORKING"
 OUTPUTS_VARIABLE = "HEAT_SCRIPT_OUTPUTS"
@@ -223,7 +235,7 @@ def _result(
     faults = []
     for name in names:
         try:
-            value = directory.read(f"{key}.{name}".encode("utf-8", "surrogatepass"), model.MAX_BODY)
+            value = directory.read(f"{key}.{name}".encode("utf-8", "surrogatepass"), fit.MAX_BODY)
         except errors.AgentError as error:
             faults.append(f"the file of the output {name!r} {error}")
         else:

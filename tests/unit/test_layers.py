@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "agent" / "overcloud_agent"
 
 PURE = [
     "deadlines.py",
+    "fit.py",
     "identifiers.py",
     "merge.py",
     "model.py",

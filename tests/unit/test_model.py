@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from overcloud_agent import errors, model
+from overcloud_agent import errors, fit, model
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -124,15 +124,15 @@ def test_what_a_hook_says_is_interpreted(status: int, stdout: str, ok: bool, cod
 
 def test_a_short_body_is_sent_as_the_hook_wrote_it() -> None:
     result = model.interpret(0, '{"deploy_status_code": "-1", "out": [1, null]}', "")
-    assert model.fitted(result).body == {"deploy_status_code": "-1", "out": [1, None]}
+    assert fit.fitted(result).body == {"deploy_status_code": "-1", "out": [1, None]}
 
 
 @pytest.mark.parametrize("character", ["x", '"', "\x00", "é", "😀"])
 def test_a_long_body_fits_and_its_cut_is_named(character: str) -> None:
     result = model.succeeded(character * 2_000_000, stderr="short", outputs={"kept": "whole"})
-    body = model.fitted(result).body
+    body = fit.fitted(result).body
     encoded = json.dumps(body)
-    assert 100_000 < len(encoded) <= model.MAX_BODY
+    assert 100_000 < len(encoded) <= fit.MAX_BODY
     assert "characters cut here by overcloud-agent" in body["deploy_stdout"]
     assert body["deploy_stdout"].startswith(character)
     assert body["deploy_stdout"].endswith(character)
@@ -141,7 +141,7 @@ def test_a_long_body_fits_and_its_cut_is_named(character: str) -> None:
 
 
 def test_outputs_that_are_too_long_are_a_failure_that_names_the_longest() -> None:
-    result = model.fitted(model.succeeded("", outputs={"small": 1, "huge": "x" * 1_100_000}))
+    result = fit.fitted(model.succeeded("", outputs={"small": 1, "huge": "x" * 1_100_000}))
     assert not result.ok
     assert result.body["deploy_status_code"] == 1
     assert "'huge'" in result.body["deploy_stderr"]

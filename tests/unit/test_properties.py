@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
-import msgspec
 import pytest
 from hypothesis import stateful
 from hypothesis import strategies as st
 from oslo_config import cfg
 
-from overcloud_agent import collect, deployed, errors, follow, intake, journal, merge, model
+from overcloud_agent import collect, deployed, errors, fit, follow, intake, journal, merge, model, records
 
 STEADY = hypothesis.settings(
     derandomize=True,
@@ -100,7 +99,7 @@ def test_any_entry_is_a_deployment_or_bad_input(document: object) -> None:
         refused = refusal(lambda: model.chosen(document))
         assert refused is None or refused.path.startswith("$")
     target = model.target_of(document)
-    assert target is None or (target.transport != "NO_SIGNAL" and msgspec.json.encode(target))
+    assert target is None or (target.transport != "NO_SIGNAL" and json.dumps(records.fields(target)).encode())
     for text in (model.identify(document), *model.describe(document), model.lineage(document)):
         assert model.plain(text) == text
     assert model.identify(document)
@@ -156,7 +155,7 @@ def check(result: model.Result, limit: int) -> None:
 @hypothesis.given(st.integers(-15, 255), st.binary(max_size=40), st.binary(max_size=40))
 def test_any_bytes_of_a_hook_make_a_result(status: int, stdout: bytes, stderr: bytes) -> None:
     result = model.interpret(status, stdout.decode(errors="replace"), stderr.decode(errors="replace"))
-    check(model.fitted(result), model.MAX_BODY)
+    check(fit.fitted(result), fit.MAX_BODY)
 
 
 NAMES = st.sampled_from(["deploy_stdout", "deploy_stderr", "deploy_status_code", "unset_hook", "x" * 3000]) | TEXT
@@ -171,14 +170,14 @@ def test_any_json_of_a_hook_makes_a_body_that_heat_takes(status: int, answer: ob
         assert status == 0
         assert isinstance(answer, dict)
         assert model.claims_success(answer)
-    check(model.fitted(result, limit=5000), 5000)
+    check(fit.fitted(result, limit=5000), 5000)
 
 
 @pytest.mark.parametrize("levels", [50, 99, 100, 101, 500, 990, 5000, 100_000])
 def test_a_result_of_any_depth_makes_a_body(levels: int) -> None:
     result = model.interpret(0, '{"a":' * levels + "1" + "}" * levels, "")
     assert result.ok is (levels <= 100)
-    check(model.fitted(result), model.MAX_BODY)
+    check(fit.fitted(result), fit.MAX_BODY)
     assert isinstance(collect._checked([("cfn", result.body)]), list)
 
 

@@ -14,7 +14,7 @@ from urllib import parse
 import pytest
 import requests
 
-from overcloud_agent import journal, mail, merge, model, settings, web
+from overcloud_agent import fit, journal, mail, merge, model, settings, web
 from overcloud_agent.signals import presigned, routes, verdict
 
 NOW = datetime(2026, 1, 1, 12, 0, tzinfo=UTC)
@@ -255,9 +255,9 @@ def test_a_signal_that_was_withdrawn_under_way_stays_withdrawn(tmp_path: Path) -
 
 def test_a_result_for_a_queue_is_shorter() -> None:
     target = model.Target(transport="ZAQAR_SIGNAL", queue_id="q")
-    result = model.fitted(model.succeeded("x" * 900_000), limit=model.max_body(target))
+    result = fit.fitted(model.succeeded("x" * 900_000), limit=fit.max_body(target))
     assert len(result.body["deploy_stdout"]) < 250_000
-    assert len(model.fitted(model.succeeded("x" * 900_000), limit=model.max_body(CFN)).body["deploy_stdout"]) == 900_000
+    assert len(fit.fitted(model.succeeded("x" * 900_000), limit=fit.max_body(CFN)).body["deploy_stdout"]) == 900_000
 
 
 def test_the_deadline_counts_from_the_signature() -> None:
