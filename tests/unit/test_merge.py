@@ -283,3 +283,16 @@ def test_five_thousand_in_one_list(world: World) -> None:
         world.take(*documents[1:])
         assert world.ran[-1] == key
     assert world.ran == keys[:20]
+
+
+@pytest.mark.parametrize(("answered", "told"), [(True, []), (False, ["a"])])
+def test_what_another_agent_ran_is_not_run_again(world: World, answered: bool, told: list[str]) -> None:
+    """A node moves from the reference stack: its result is told again, or that it was interrupted (defect 5)."""
+    world.kept.write("a", entry("a"))
+    if answered:
+        world.kept.write_result("a", {"deploy_status_code": 0})
+    world.take(entry("a"))
+    assert world.book.next_received() is None
+    assert world.told == told
+    assert world.states() == {"a": "finished"}
+    assert len(world.book.mail.pending()) == 1
