@@ -305,8 +305,9 @@ class _Agent:
         target = model.target_of(document)
         result = fit.fitted(result, limit=fit.max_body(target))
         # Dying between an operator's own notifier and the journal has Heat told again, which it ignores.
-        told = target is not None and self._told_by_command(key, result)
+        told = self._told_by_command(key, document, result)
         self._write_down(lambda: self.journal.finish(key, result, [target] if target and not told else []))
+        self._unscrubbed = self._unscrubbed or told
         # Dying here leaves the file with the result out: it is for people and for TripleO, who ask while we live.
         try:
             self._kept.prepare()
@@ -332,10 +333,16 @@ class _Agent:
                 self._may_be_silent(_BLOCKED)
                 self._await_nudge(_BLOCKED)
 
-    def _told_by_command(self, key: str, result: model.Result) -> bool:
+    def _told_by_command(self, key: str, document: object, result: model.Result) -> bool:
         """Whether the operator's own notifier (HEAT_CONFIG_NOTIFY), if there is one, has told Heat the result."""
         command = self.config.notify_command
-        return bool(command) and runner.notify(command, self._kept.path(key), result, self.config)
+        if not command or not model.is_id(key):
+            return False
+        if not self._kept.has(key):
+            # It was answered before it came to a hook. A notifier reads there where the result goes, or fails.
+            with contextlib.suppress(errors.AgentError):
+                self._file(key, document)
+        return runner.notify(command, self._kept.path(key), result, self.config)
 
     def _tell(self, key: str, result: model.Result) -> None:
         """Log how a deployment ended, and have the outbox and the next poll hurry."""
@@ -383,7 +390,7 @@ class _Agent:
             self._raise_failures()
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                return False
+                break
             self._await_nudge(min(remaining, 1.0))
         self._after_delivery()
-        return not self.stopping
+        return self.journal.next_signal_at() is None

@@ -8,7 +8,9 @@ the journal; the files are kept along, so that a node can be moved to the agent 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -33,10 +35,7 @@ class Deployed:
     def prepare(self, old: Path | None = None) -> None:
         """Make the directory, or move the one that older versions of heat-config kept elsewhere to its place."""
         if not self.directory.is_dir() and old and old.is_dir() and old != self.directory:
-            import shutil
-
-            self.directory.parent.mkdir(parents=True, exist_ok=True)
-            shutil.move(old, self.directory)
+            _move(old, self.directory)
         files.private_directory(self.directory)
 
     def has(self, key: str) -> bool:
@@ -109,6 +108,31 @@ class Deployed:
 
     def _result(self, key: str) -> Path:
         return self.directory / f"{key}.notify.json"
+
+
+def _move(old: Path, new: Path) -> None:
+    """Move a directory, maybe to another disk: it is at its new place as a whole or not at all."""
+    import shutil
+
+    new.parent.mkdir(parents=True, exist_ok=True)
+    parent = os.open(new.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        # Of two processes that find the old place at once, one moves it.
+        fcntl.flock(parent, fcntl.LOCK_EX)
+        if new.is_dir() or not old.is_dir():
+            return
+        whole = new.with_name(f".{new.name}.new")
+        # Left by a process that died here; the old place has all of it.
+        shutil.rmtree(whole, ignore_errors=True)
+        shutil.copytree(old, whole, symlinks=True)
+        # A power cut must not leave files that are there but empty: what they say is the result.
+        os.sync()
+        os.rename(whole, new)
+        os.fsync(parent)
+        # Dying from here on leaves the old place as well, which nobody looks at any more.
+        shutil.rmtree(old)
+    finally:
+        os.close(parent)
 
 
 def _text(document: object) -> bytes:

@@ -63,16 +63,9 @@ def _try_all(config: settings.Settings, book: journal.Journal, deadline: float) 
 def _tell_resident(state_dir: Path) -> None:
     pid = status.agent(state_dir)["pid"]
     # The lock file's number may be that of a process before: it is only believed of one that has the lock file open.
-    if not pid or not _has_open(pid, state_dir / "lock"):
+    if not pid or not lock.is_open(pid, state_dir):
         raise errors.Busy(f"an agent works with {state_dir} and cannot be told", hint="try again")
     os.kill(pid, signal.SIGUSR1)
-
-
-def _has_open(pid: int, path: Path) -> bool:
-    try:
-        return any(os.path.samefile(entry, path) for entry in Path(f"/proc/{pid}/fd").iterdir() if entry.exists())
-    except OSError:
-        return False
 
 
 def _watch(book: journal.Journal, since: float, deadline: float) -> None:

@@ -11,28 +11,30 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import stat
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from overcloud_agent import deployed, errors, log, model, settings
+from overcloud_agent import deployed, errors, lock, log, model, settings
 
 logger = logging.getLogger(__name__)
 
-# Seconds for which results are delivered before the call returns; what is left then is the next call's.
-_DELIVER_WITHIN = 60.0
-
 # Try later (sysexits.h): os-collect-config runs its command again at its next poll when it fails.
-_TRY_LATER = 75
+_TRY_LATER = errors.Busy.exit_code
+
+# Hooks inherit it: the process ids of the 55-heat-config that they run within, outermost first.
+_WITHIN = "OVERCLOUD_AGENT_WITHIN"
 
 
 def main() -> int:
     """55-heat-config: run what HEAT_SHELL_CONFIG lists and has not run yet.
 
     Returns 0 whatever became of the deployments, as its namesake does: their results are told to Heat and in the
-    files. 1 when there is no list, 75 when a result could not be delivered yet: called again, it tries again.
+    files. 1 when there is no list, 75 when a result could not be delivered yet or a hook called it in vain: called
+    again, it tries again. 130 when it was asked to stop; called again, it goes on.
     """
     from overcloud_agent import agent
 
@@ -42,7 +44,8 @@ def main() -> int:
         documents = _read_list(path)
         config = _settings(os.environ)
         deployed.Deployed(config.deployed_dir).prepare(settings.old_deployed_dir())
-        delivered = agent.apply_list(config, documents, deliver_within=_DELIVER_WITHIN)
+        _mark_hooks(config.state_dir)
+        delivered = agent.apply_list(config, documents, deliver_within=config.deliver_within)
     except (errors.AgentError, OSError) as error:
         return _complain(error)
     if not delivered:
@@ -65,7 +68,7 @@ def notify() -> int:
     try:
         document = json.loads(Path(sys.argv[1]).read_bytes())
         body = _body(sys.stdin.buffer.read())
-        return notifier.deliver(_settings(os.environ), document, body, within=_DELIVER_WITHIN)
+        return notifier.deliver(_settings(os.environ), document, body)
     except (errors.AgentError, OSError, ValueError) as error:
         return _complain(error)
 
@@ -106,8 +109,27 @@ def _settings(environ: Mapping[str, str]) -> settings.Settings:
     return dataclasses.replace(
         config,
         state_dir=config.deployed_dir / ".overcloud-agent",
-        notify_command=environ.get("HEAT_CONFIG_NOTIFY", ""),
+        notify_command=_notifier(environ.get("HEAT_CONFIG_NOTIFY", "")),
     )
+
+
+def _notifier(command: str) -> str:
+    """The operator's own notifier; empty when what is named is ours, which would only do what is done anyway."""
+    found = shutil.which(command) if command else None
+    ours = Path(sys.executable).parent / "heat-config-notify"
+    return "" if found and os.path.realpath(found) == os.path.realpath(ours) else command
+
+
+def _mark_hooks(state_dir: Path) -> None:
+    """Let hooks know which run they belong to. Raises Busy when this is a hook of the run that it would wait for."""
+    outer = os.environ.get(_WITHIN, "").split()
+    # A process that a hook left behind has the mark, too, and may wait: it is the lock that counts.
+    if any(pid.isdecimal() and lock.is_open(int(pid), state_dir) for pid in outer):
+        raise errors.Busy(
+            "called by a hook of a 55-heat-config that works with the same directory, which can only wait for itself",
+            hint="call it after the deployment, or with another HEAT_CONFIG_DEPLOYED",
+        )
+    os.environ[_WITHIN] = " ".join([*outer, str(os.getpid())])
 
 
 def _read_list(path: Path) -> list[object]:
@@ -142,7 +164,8 @@ def _body(text: bytes) -> dict[str, Any]:
 def _complain(error: Exception) -> int:
     if isinstance(error, errors.AgentError):
         logger.error("%s", error)
-        return 1
+        # What is wrong is 1 to whoever knows heat-agents; what is to be tried again has to be told from it.
+        return error.exit_code if isinstance(error, (errors.Busy, errors.Interrupted)) else 1
     # The text of an exception may quote what it read.
     where = getattr(error, "filename", None) or ""
     logger.error("%s %s", type(error).__name__, where)

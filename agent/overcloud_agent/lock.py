@@ -70,3 +70,19 @@ def _lock(descriptor: int) -> bool:
         except OSError:
             time.sleep(0.02 * attempt)
     return False
+
+
+def is_open(pid: int, state_dir: Path) -> bool:
+    """Whether the process has the lock's file open: it holds the lock, or waits for it."""
+    try:
+        wanted = os.stat(state_dir / "lock")
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    # There is no lock yet, or the process has ended.
+    except OSError:
+        return False
+    for number in numbers:
+        # Others may be closed meanwhile.
+        with contextlib.suppress(OSError):
+            if os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{number}")):
+                return True
+    return False

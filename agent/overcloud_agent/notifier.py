@@ -16,8 +16,11 @@ _TRY_LATER = 75
 
 _SOURCE = "heat-config-notify"
 
+# No id ends like this, so it is nobody else's.
+_BESIDE = " (heat-config-notify)"
 
-def deliver(config: settings.Settings, document: object, body: dict[str, object], *, within: float) -> int:
+
+def deliver(config: settings.Settings, document: object, body: dict[str, object]) -> int:
     """Deliver `body` as the result of `document`; the exit status that heat-config-notify has for it.
 
     It goes through the journal, together with what earlier calls had to leave there. Raises JournalError.
@@ -34,12 +37,15 @@ def deliver(config: settings.Settings, document: object, body: dict[str, object]
     own.access = access.of(config, settings.load_collectors(config, collecting=False))
     book = journal.Journal.open(config.state_dir)
     try:
+        if book.state(key) in ("received", "running"):
+            # Called on behalf of the 55-heat-config that runs it just now, and goes on with its own entry.
+            key = f"{key}{_BESIDE}"
         # Told again, it is sent again: whoever calls this by hand wants just that.
         book.forget([key])
         listed = merge.Listed(source=_SOURCE, document=document, lineage=model.lineage(document), created="")
         book.receive({_SOURCE: {key: listed}}, {key: (result, [target])}, partial=True)
         own.start()
-        return _await_end(book, key, settled, time.monotonic() + within)
+        return _await_end(book, key, settled, time.monotonic() + config.deliver_within)
     finally:
         own.stop(config.signal_timeout)
         book.close()

@@ -157,7 +157,24 @@ def _run_hook(
         return deadlines.overdue("hook", deadline, stdout=stdout, stderr=stderr)
     if completed.output_held:
         log.warning("%s left a background child that holds its output; the child goes on without it", hook.name)
-    return model.interpret(completed.returncode, stdout, stderr)
+    return model.interpret(completed.returncode, _answer_in(stdout), stderr)
+
+
+def _answer_in(stdout: str) -> str:
+    """What of a hook's stdout is its answer: all of it, or what comes after what its tool has printed.
+
+    The docker-cmd hook of heat-agents lets `docker run` print before it answers. Its answer is believed, and not its
+    exit status, which is 0 whatever became of the containers.
+    """
+    with contextlib.suppress(ValueError):
+        json.loads(stdout)
+        return stdout
+    begin = stdout.rfind('{"deploy_')
+    with contextlib.suppress(ValueError):
+        if begin > 0:
+            json.loads(stdout[begin:])
+            return stdout[begin:]
+    return stdout
 
 
 def notify(command: str, path: Path, result: model.Result, config: settings.Settings) -> bool:

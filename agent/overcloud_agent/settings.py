@@ -90,6 +90,13 @@ OPTIONS = (
         help="Longest pause, in seconds, between attempts to signal.",
     ),
     cfg.FloatOpt(
+        "deliver_within",
+        default=60.0,
+        min=0.0,
+        max=3600.0,
+        help="Seconds that 55-heat-config and heat-config-notify wait for Heat to take results, before they return.",
+    ),
+    cfg.FloatOpt(
         "cfn_signal_ttl",
         default=900.0,
         min=1.0,
@@ -117,6 +124,7 @@ class Settings:
     podman_url: str
     signal_timeout: float
     signal_retry_max: float
+    deliver_within: float
     cfn_signal_ttl: float
 
 
@@ -173,6 +181,7 @@ def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.env
         podman_url=environ.get("CONTAINER_HOST") or conf.podman_url,
         signal_timeout=conf.signal_timeout,
         signal_retry_max=conf.signal_retry_max,
+        deliver_within=conf.deliver_within,
         cfn_signal_ttl=conf.cfn_signal_ttl,
     )
 
