@@ -103,7 +103,7 @@ def test_an_older_versions_directory_is_moved(place: heatconfig.HeatConfig, heat
 
 def test_text_inputs_are_text_and_others_are_not(place: heatconfig.HeatConfig, heat: heatlike.HeatLike) -> None:
     place.hook("fake")
-    given = [
+    given: list[tuple[str, str, object]] = [
         ("a", "String", True),
         ("b", "String", None),
         ("c", "String", {"d": 1}),
