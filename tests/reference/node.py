@@ -120,6 +120,11 @@ class ReferenceNode:
         target.unlink(missing_ok=True)
         target.symlink_to(executable)
 
+    def install_hook(self, group: str) -> None:
+        """Install the hook that heat-agents has for a group."""
+        name = f"heat-config-{group}/install.d/hook-{group}.py"
+        self._copy(self.reference.agents / name, f"{HOOKS}/{group}", 0o755)
+
     def restore(self) -> None:
         """Put every file of the reference stack back into its place."""
         agents = self.reference.agents
@@ -129,7 +134,14 @@ class ReferenceNode:
             self._copy(scripts / script, f"{CONFIGURE_D}/{script}", 0o755)
         for template in ("etc/os-collect-config.conf", "var/run/heat-config/heat-config"):
             self._copy(templates / template, f"{_LIBEXEC}/os-apply-config/templates/{template}", 0o644)
-        self._copy(agents / "heat-config-script" / "install.d" / "hook-script.py", f"{HOOKS}/script", 0o755)
+        self.install_hook("script")
+
+    def write(self, inside: str | Path, text: str, mode: int = 0o600) -> None:
+        """Write a file of the node, and make the directories above it."""
+        target = self.path(inside)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.touch(mode=mode)
+        target.write_text(text)
 
     def start(self, argv: Sequence[str] = ("os-collect-config",), env: Mapping[str, str] | None = None) -> int:
         """Start a daemon (the reference one, unless another is named) and return its process id."""
@@ -162,6 +174,15 @@ class ReferenceNode:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait(10)
+
+    def crash(self) -> None:
+        """End the daemon and what it started as a power cut does."""
+        assert self._daemon
+        process, self._daemon = self._daemon.process, None
+        namespace = os.readlink(f"/proc/{self._holder.pid}/ns/mnt")
+        # Hooks of ours have a process group of their own.
+        _end_all_in(namespace, but=self._holder.pid)
+        process.wait(10)
 
     def close(self) -> None:
         """End all processes of the node; its mounts go with the last of them."""
@@ -239,10 +260,10 @@ def _hold_namespaces(network: bool) -> subprocess.Popen[bytes]:
     return holder
 
 
-def _end_all_in(namespace: str) -> None:
-    """Kill what is left in a mount namespace, until nothing is."""
+def _end_all_in(namespace: str, but: int = 0) -> None:
+    """Kill what is left in a mount namespace, until nothing is, but one process."""
     deadline = time.monotonic() + 10
-    while left := [pid for pid in _pids() if _namespace_of(pid) == namespace]:
+    while left := [pid for pid in _pids() if pid != but and _namespace_of(pid) == namespace]:
         assert time.monotonic() < deadline, f"cannot end {left}"
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
