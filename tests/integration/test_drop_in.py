@@ -122,7 +122,7 @@ def test_what_the_reference_lost_is_delivered(
 
     begun = time.monotonic()
     machine.start(OURS)
-    found = heat_stacks.await_stack("lost")
+    found = heat_stacks.await_stack("lost", within=40)
     assert found.stack_status == "CREATE_COMPLETE", machine.log.read_text()[-3000:]
     assert heat_stacks.answer("lost", "one")["result"] == "a word"
     assert heat_stacks.await_stack("killed").stack_status == "CREATE_FAILED"
