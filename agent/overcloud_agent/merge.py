@@ -67,7 +67,7 @@ def merged(lists: Lists) -> dict[str, Listed]:
 
 
 def decide(known: Iterable[tuple[str, Known]], lists: Lists, *, partial: bool = False) -> Changes:
-    """What has to be done, by the rules above; a `partial` list says nothing of what is not in it.
+    """What has to be done, by the rules above; of what a `partial` list has not, only what it has something later of.
 
     `known` is gone through once, so it may be longer than what should be in memory.
     """
@@ -81,12 +81,15 @@ def decide(known: Iterable[tuple[str, Known]], lists: Lists, *, partial: bool = 
             seen.add(key)
             if entry.state == "superseded":
                 back.add(key)
-        elif not partial and _is_gone(entry, lists):
+            continue
+        gone = not partial and _is_gone(entry, lists)
+        if gone:
             changes.gone.append(key)
-            if entry.state == "received" and not entry.begun:
-                changes.superseded.append(key)
-            elif entry.state == "finished" and _is_succeeded(entry, latest):
-                changes.withdrawn.append(key)
+        if gone and entry.state == "received" and not entry.begun:
+            changes.superseded.append(key)
+        # That Heat wants something later is in what a partial list has, and not in what it has not.
+        elif (gone or partial) and entry.state == "finished" and _is_succeeded(entry, latest):
+            changes.withdrawn.append(key)
     changes.new.extend(key for key in listed if key not in seen)
     changes.back.extend(key for key in listed if key in back)
     return changes

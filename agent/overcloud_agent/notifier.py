@@ -42,7 +42,8 @@ def deliver(config: settings.Settings, document: object, body: dict[str, object]
             key = f"{key}{_BESIDE}"
         # Told again, it is sent again: whoever calls this by hand wants just that.
         book.forget([key])
-        listed = merge.Listed(source=_SOURCE, document=document, lineage=model.lineage(document), created="")
+        created = model.plain(str(document.get("creation_time", ""))) if isinstance(document, dict) else ""
+        listed = merge.Listed(source=_SOURCE, document=document, lineage=model.lineage(document), created=created)
         book.receive({_SOURCE: {key: listed}}, {key: (result, [target])}, partial=True)
         own.start()
         return _await_end(book, key, settled, time.monotonic() + config.deliver_within)

@@ -71,6 +71,32 @@ def test_a_list_says_nothing_of_what_is_not_in_it(place: heatconfig.HeatConfig, 
 # Outages
 
 
+@pytest.mark.parametrize("later", ["55-heat-config", "heat-config-notify"])
+def test_a_result_is_not_told_when_heat_wants_something_later(
+    place: heatconfig.HeatConfig, heat: heatlike.HeatLike, later: str
+) -> None:
+    """Heat, waiting for the later one, would take it for the later one's."""
+    place.hook("fake", answer={"deploy_status_code": 0})
+    place.hook("mended", answer={"deploy_status_code": 0, "result": "later"})
+    lineage = {"deploy_stack_id": "stack/id", "deploy_resource_name": "resource"}
+    inputs = [{"name": name, "type": "String", "value": value} for name, value in lineage.items()]
+    first = heat.deployment("first", "fake", inputs=inputs)
+    second = heat.deployment("second", "mended", inputs=inputs, creation_time="2026-01-01T00:00:01Z")
+    other = heat.deployment("other", "fake")
+    heat.refuse = dict.fromkeys(("first", "other"), 503)
+    place.apply(first, other, status=75)
+    heat.refuse = {}
+    if later == "55-heat-config":
+        place.apply(second)
+    else:
+        path = place.directory / "second.json"
+        path.write_text(json.dumps(second))
+        place.configure(deliver_within=5)
+        assert place.run([heatconfig.NOTIFY, path], '{"result": "later"}').returncode == 0
+        place.apply()
+    assert {path.rpartition("/")[2] for path, _ in heat.signals} == {"second", "other"}
+
+
 def test_a_result_that_heat_does_not_take_is_the_next_runs(
     place: heatconfig.HeatConfig, heat: heatlike.HeatLike
 ) -> None:
