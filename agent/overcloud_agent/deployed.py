@@ -85,15 +85,15 @@ class Deployed:
 
         One that was answered not long ago is answered again: the other agent may have lost the signal, and Heat
         ignores one that it has. One that was begun and never answered is answered as interrupted. Neither is told by
-        way of a queue or an object, which outlive the deployment that they are of. A container upgrade that was begun
-        is resumed instead: a service may be down because of it.
+        way of a queue, in which it would lie until Heat takes it for the answer to something later. A container
+        upgrade that was begun is resumed instead: a service may be down because of it.
         """
         if not self.has(key):
             return None
         written = self._document(key).stat()
         target = model.target_of(document)
         awaited = time.time() - written.st_mtime < _STILL_AWAITED and target is not None
-        targets = [target] if target and awaited and target.transport in ("CFN_SIGNAL", "HEAT_SIGNAL") else []
+        targets = [target] if target and awaited and target.transport != "ZAQAR_SIGNAL" else []
         body = _read(self._result(key))
         if isinstance(body, dict):
             return model.Result(body=body, ok=model.claims_success(body), reason=_RAN_BEFORE), targets

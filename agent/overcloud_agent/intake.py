@@ -30,8 +30,8 @@ class Intake:
     def take(self, lists: Mapping[str, Sequence[object] | None], *, partial: bool = False) -> dict[str, merge.Listed]:
         """Take in what each source lists now (None: it never answered); returns the merged list.
 
-        A `partial` list says nothing of what is not in it. Raises JournalError, and OSError when the files that
-        heat-config keeps cannot be read.
+        A `partial` list says nothing of what is not in it. Raises JournalError, and AgentError when the files that
+        heat-config keeps cannot be read: without them, what has run would run again.
         """
         shared: dict[str, Clashes] = {source: {} for source in lists}
         listed = {
@@ -39,7 +39,11 @@ class Intake:
             for source, documents in lists.items()
         }
         merged = merge.merged(listed)
-        changes = self._book.receive(listed, self._ran(merged), partial=partial)
+        try:
+            ran = self._ran(merged)
+        except OSError as error:
+            raise errors.AgentError(f"cannot read {self._kept.directory}: {error.strerror}") from None
+        changes = self._book.receive(listed, ran, partial=partial)
         self._tell(changes, merged)
         for source, clashes in shared.items():
             for key, sharers in clashes.items():
@@ -48,7 +52,11 @@ class Intake:
                 if merged[key].source == source and self._book.waits(key):
                     self._reject(key, sharers)
         if not partial:
-            self._tidy(changes.gone, merged)
+            try:
+                self._tidy(changes.gone, merged)
+            # Nothing hangs on it now, and the next change tries again.
+            except OSError as error:
+                log.error("cannot write into %s: %s", self._kept.directory, error.strerror)
         return merged
 
     def _ran(self, merged: Mapping[str, merge.Listed]) -> dict[str, journal.Ran]:
