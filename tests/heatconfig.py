@@ -26,10 +26,15 @@ class HeatConfig:
         self.list = directory / "heat-config"
         self.deployed = directory / "deployed"
         self.old = directory / "old"
-        self.config = directory / "overcloud-agent.conf"
+        self.config = directory / "heat-config.conf"
         self.ran = directory / "ran"
         self.hooks.mkdir(parents=True, exist_ok=True)
-        self.configure()
+        self._options: dict[str, object] = {
+            "os_collect_config_file": directory / "os-collect-config.conf",
+            "signal_timeout": 5,
+            "signal_retry_max": 1,
+        }
+        self.configure(deliver_within=20)
         self.env = {
             "HEAT_CONFIG_HOOKS": str(self.hooks),
             "HEAT_SHELL_CONFIG": str(self.list),
@@ -41,14 +46,14 @@ class HeatConfig:
         }
 
     def configure(self, **options: object) -> None:
-        given = {
-            "os_collect_config_file": self.directory / "os-collect-config.conf",
-            "signal_timeout": 5,
-            "signal_retry_max": 1,
-            "deliver_within": 1,
-            **options,
-        }
-        self.config.write_text("\n".join(["[DEFAULT]", *(f"{key} = {value}" for key, value in given.items())]) + "\n")
+        """Write the agent's own configuration: these options, and those that were given before."""
+        self._options.update(options)
+        lines = ["[DEFAULT]", *(f"{key} = {value}" for key, value in self._options.items())]
+        self.config.write_text("\n".join(lines) + "\n")
+
+    def expect(self, status: int) -> None:
+        """Have it wait for Heat only as long as it takes to see that."""
+        self.configure(deliver_within=1 if status == 75 else 20)
 
     def hook(self, name: str, body: str = "", *, answer: object = None, mode: int = 0o755) -> Path:
         """Install a hook: it notes in the file `ran` which deployment it is for, does `body`, and answers."""
@@ -87,6 +92,7 @@ class HeatConfig:
     def apply(self, *documents: object, status: int = 0, **env: str) -> str:
         """Run it over a list of the documents; returns what it told on stderr."""
         self.write(*documents)
+        self.expect(status)
         done = self.run(**env)
         assert done.returncode == status, done.stderr
         return done.stderr

@@ -63,16 +63,17 @@ class Deployed:
 
     def scrub(self, key: str) -> None:
         """Take the credentials out of the entry's file; that it is there is what matters from now on."""
-        if not self.has(key):
-            return
-        document = _read(self._document(key))
+        document = _read(self._document(key)) if model.is_id(key) else None
         inputs = document.get("inputs") if isinstance(document, dict) else None
         if isinstance(inputs, list):
             for entry in inputs:
                 # Another agent may have written the file, and of an entry that makes no sense.
                 if isinstance(entry, dict) and str(entry.get("name")) in _CREDENTIALS:
                     entry["value"] = ""
-            self.write(key, document)
+            # In place: whoever removes the file meanwhile wants the deployment to run again, so it must not come back.
+            with contextlib.suppress(FileNotFoundError), open(self._document(key), "r+b") as file:
+                file.write(_text(document))
+                file.truncate()
 
     def remove(self, key: str) -> None:
         """Remove both files."""

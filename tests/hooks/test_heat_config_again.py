@@ -12,6 +12,8 @@ import pytest
 
 import heatconfig
 import heatlike
+import nodes
+import places
 
 
 @pytest.fixture
@@ -91,7 +93,7 @@ def test_a_result_is_not_told_when_heat_wants_something_later(
     else:
         path = place.directory / "second.json"
         path.write_text(json.dumps(second))
-        place.configure(deliver_within=5)
+        place.expect(0)
         assert place.run([heatconfig.NOTIFY, path], '{"result": "later"}').returncode == 0
         place.apply()
     assert {path.rpartition("/")[2] for path, _ in heat.signals} == {"second", "other"}
@@ -219,6 +221,52 @@ def test_what_a_hook_left_behind_may_call_it_later(place: heatconfig.HeatConfig,
     heatconfig.await_file(done)
     assert done.read_text() == "0\n"
     assert place.runs() == ["one", "two"]
+
+
+# The same directory, by ours that stays
+
+
+def test_to_the_resident_agent_and_back_nothing_runs_twice(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    place = heatconfig.HeatConfig(node.directory)
+    place.hook("fake")
+    documents = [heat.deployment(key, "fake") for key in ("one", "two", "three")]
+    place.apply(documents[0])
+    heat.serve(*documents[:2])
+    node.start()
+    heat.signal("two")
+    node.await_state("two", "signalled")
+    node.stop()
+    place.apply(*documents)
+    assert place.runs() == ["one", "two", "three"]
+
+
+def test_one_is_run_again_by_hand_beside_the_resident_agent(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    """What docs/drop-in.md says, because the resident agent would not run it again."""
+    place = heatconfig.HeatConfig(node.directory)
+    place.hook("fake")
+    documents = [heat.deployment(key, "fake") for key in ("one", "two")]
+    heat.serve(*documents)
+    node.start()
+    heat.signal("two")
+    (place.deployed / "one.json").unlink()
+    place.apply(documents[0])
+    assert place.runs() == ["one", "two", "one"]
+    # It is the agent's still to run what comes.
+    heat.serve(*documents, heat.deployment("three", "fake"))
+    heat.signal("three")
+    assert place.runs() == ["one", "two", "one", "three"]
+
+
+def test_what_is_pending_can_be_looked_at_and_hurried(place: heatconfig.HeatConfig, heat: heatlike.HeatLike) -> None:
+    place.hook("fake")
+    heat.refuse = {"one": 503}
+    place.apply(heat.deployment("one", "fake"), status=75)
+    place.configure(state_dir=place.deployed / ".overcloud-agent")
+    agent = str(places.BIN / "overcloud-agent")
+    assert "503" in place.run([agent, "status", "--json"]).stdout
+    heat.refuse = {}
+    assert place.run([agent, "signals", "flush"]).returncode == 0
+    assert heat.signal("one") == {"deploy_status_code": 0}
 
 
 # HEAT_CONFIG_NOTIFY

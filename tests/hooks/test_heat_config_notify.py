@@ -56,6 +56,7 @@ def notify(
 ) -> str:
     path = place.directory / f"{document['id']}.json"
     path.write_text(json.dumps(document))
+    place.expect(status)
     done = place.run([heatconfig.NOTIFY, path], stdin)
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
@@ -134,7 +135,6 @@ def test_a_huge_result_is_cut_to_what_heat_takes(place: heatconfig.HeatConfig, h
 
 def test_busy_then_accepted(place: heatconfig.HeatConfig, heat: heatlike.HeatLike) -> None:
     """Its namesake never tries a POST again, and says that all went well."""
-    place.configure(deliver_within=20)
     heat.refuse_with = [503, 500, 429]
     notify(place, heat.deployment("one"))
     assert len(heat.tried) == 4
@@ -157,7 +157,6 @@ def test_what_is_not_accepted_in_time_is_kept(
     if later == "55-heat-config":
         place.apply()
     else:
-        place.configure(deliver_within=10)
         notify(place, heat.deployment("two"))
     assert heat.signal("one", within=0.1) == {"deploy_status_code": 0}
 
