@@ -264,7 +264,7 @@ class _Agent:
                 ),
                 watch=runner.Watch(
                     expect=self._may_be_silent,
-                    file=lambda shown: self._file(key, shown),
+                    file=lambda shown: self._kept.begin(key, shown),
                     began=lambda process: self.journal.began(key, process),
                 ),
             )
@@ -283,16 +283,6 @@ class _Agent:
         without = () if self.gatherer.configuration.applied else ("", *metadata.TEMPLATE_GROUPS)
         return self.journal.next_received(heard=self.sources.heard, without=without)
 
-    def _file(self, key: str, document: object) -> None:
-        """Write the file by which other agents know that the deployment has run. Raises AgentError."""
-        try:
-            self._kept.prepare()
-            self._kept.write(key, document)
-        except OSError as error:
-            raise errors.AgentError(
-                f"cannot write into {self._kept.directory}: {error.strerror}", hint="is the disk full?"
-            ) from None
-
     def _may_be_silent(self, seconds: float) -> None:
         self.watchdog.expect(seconds + _SLACK)
 
@@ -308,13 +298,7 @@ class _Agent:
         told = self._told_by_command(key, document, result)
         self._write_down(lambda: self.journal.finish(key, result, [target] if target and not told else []))
         self._unscrubbed = self._unscrubbed or told
-        # Dying here leaves the file with the result out: it is for people and for TripleO, who ask while we live.
-        try:
-            self._kept.prepare()
-            self._kept.touch(key)
-            self._kept.write_result(key, result.body)
-        except OSError as error:
-            log.error("cannot write into %s: %s", self._kept.directory, error.strerror)
+        self._kept.end(key, result.body)
         self._tell(key, result)
 
     def _write_down(self, write: Callable[[], None]) -> None:
@@ -341,7 +325,7 @@ class _Agent:
         if not self._kept.has(key):
             # It was answered before it came to a hook. A notifier reads there where the result goes, or fails.
             with contextlib.suppress(errors.AgentError):
-                self._file(key, document)
+                self._kept.begin(key, document)
         return runner.notify(command, self._kept.path(key), result, self.config)
 
     def _tell(self, key: str, result: model.Result) -> None:

@@ -10,12 +10,15 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import time
 from pathlib import Path
 from typing import Any
 
-from overcloud_agent import files, model, runner
+from overcloud_agent import errors, failpoints, files, model, runner
+
+log = logging.getLogger(__name__)
 
 # Seconds. A stack has timed out by then (Heat's own default is one hour), so nobody waits for an answer any more.
 _STILL_AWAITED = 86400.0
@@ -45,6 +48,28 @@ class Deployed:
     def path(self, key: str) -> Path:
         """Where the entry's file is."""
         return self._document(key)
+
+    def begin(self, key: str, document: object) -> None:
+        """Write the entry's file before its hook runs: from now on other agents leave it alone. Raises AgentError."""
+        try:
+            self.prepare()
+            self.write(key, document)
+        except OSError as error:
+            raise errors.AgentError(
+                f"cannot write into {self.directory}: {error.strerror}", hint="is the disk full?"
+            ) from None
+        # Dying here leaves it begun: the journal says so, too.
+        failpoints.reach("deployed.written")
+
+    def end(self, key: str, body: object) -> None:
+        """Write the result's file, for people and for TripleO; the journal has the result already."""
+        try:
+            self.prepare()
+            self.touch(key)
+            self.write_result(key, body)
+        except OSError as error:
+            log.error("cannot write into %s: %s", self.directory, error.strerror)
+        failpoints.reach("deployed.told")
 
     def write(self, key: str, document: object) -> None:
         """Write the entry as its hook gets it; an id that is no file name has no file."""

@@ -11,10 +11,13 @@ import signal
 VARIABLE = "OVERCLOUD_AGENT_FAIL_POINT"
 
 NAMES = (
+    "metadata.kept",
     "journal.received",
     "journal.running",
+    "deployed.written",
     "hook.ended",
     "journal.finished",
+    "deployed.told",
     "signal.sent",
     "signal.settled",
     "upgrade.pulled",

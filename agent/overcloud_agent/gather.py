@@ -6,7 +6,19 @@ import logging
 import time
 from collections.abc import Callable
 
-from overcloud_agent import collect, configuration, deployed, errors, intake, journal, merge, metadata, model, settings
+from overcloud_agent import (
+    collect,
+    configuration,
+    deployed,
+    errors,
+    failpoints,
+    intake,
+    journal,
+    merge,
+    metadata,
+    model,
+    settings,
+)
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +71,8 @@ class Gatherer:
         news = [answer for answer in self.sources.answers() if self._is_news(answer)]
         if not news:
             return False, False
+        # Dying here costs nothing: at the next start all that the sources say is news, and what is in a queue is there.
+        failpoints.reach("metadata.kept")
         try:
             merged = self.intake.take(self._metadata.lists())
         except errors.JournalError:

@@ -98,7 +98,10 @@ def failing_gate(node: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBo
     return old
 
 
-@pytest.mark.parametrize("point", ["journal.received", "journal.finished", "signal.sent", "signal.settled"])
+@pytest.mark.parametrize(
+    "point",
+    ["metadata.kept", "journal.received", "journal.finished", "deployed.told", "signal.sent", "signal.settled"],
+)
 def test_a_hook_runs_once_and_its_result_arrives(node: nodes.Node, heat: heatlike.HeatLike, point: str) -> None:
     node.hook("script", f"echo run >> {node.directory}/runs; {GOOD}")
     heat.serve(heat.deployment("a"))
@@ -108,7 +111,7 @@ def test_a_hook_runs_once_and_its_result_arrives(node: nodes.Node, heat: heatlik
     assert (node.directory / "runs").read_text() == "run\n"
 
 
-@pytest.mark.parametrize("point", ["journal.running", "hook.ended"])
+@pytest.mark.parametrize("point", ["journal.running", "deployed.written", "hook.ended"])
 def test_a_hook_that_may_not_run_twice_is_answered_as_interrupted(
     node: nodes.Node, heat: heatlike.HeatLike, point: str
 ) -> None:
@@ -120,10 +123,10 @@ def test_a_hook_that_may_not_run_twice_is_answered_as_interrupted(
     assert body["deploy_stderr"].startswith("interrupted: ")
     assert heat.signal("b")["deploy_status_code"] == 0, "the next runs"
     runs = (node.directory / "runs").read_text().count("run")
-    assert runs == (1 if point == "journal.running" else 2)
+    assert runs == (2 if point == "hook.ended" else 1)
 
 
-@pytest.mark.parametrize("point", ["journal.running", "hook.ended"])
+@pytest.mark.parametrize("point", ["journal.running", "deployed.written", "hook.ended"])
 def test_a_hook_that_may_run_twice_resumes(node: nodes.Node, heat: heatlike.HeatLike, point: str) -> None:
     node.hook("puppet", GOOD)
     heat.serve(heat.deployment("a", "puppet"))

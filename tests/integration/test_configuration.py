@@ -114,7 +114,9 @@ def test_a_name_that_is_a_path_is_refused(node: nodes.Node, heat: heatlike.HeatL
     assert "cannot be the name of a deployment" in body["deploy_stderr"]
     assert heat.signal("b")["deploy_status_code"] == 0
     assert listed(node) == ["cfn.json"]
-    assert not list(node.directory.parent.glob("**/*evil*"))
+    assert not list(node.directory.rglob("*evil*"))
+    assert not (node.directory.parent / "evil.json").exists()
+    assert not Path("/etc/evil.json").exists()
     assert node.stop() == 0
 
 

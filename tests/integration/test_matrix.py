@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 import nodes
 import stacks
+from overcloud_agent import failpoints
 from undercloud import box as clouds
 
 SIGNALS = ("CFN_SIGNAL", "TEMP_URL_SIGNAL", "HEAT_SIGNAL", "ZAQAR_SIGNAL", "NO_SIGNAL")
@@ -59,16 +61,16 @@ def test_every_transport(
 ) -> None:
     collector, stack, ran = stacks.SECTIONS[transport], f"by-{name}", tmp_path / "ran"
     parts = {
-        signal.lower(): stacks.deployment(
+        way.lower(): stacks.deployment(
             {"get_resource": "server"},
             "script",
             SCRIPT.format(ran=ran),
             inputs={"greeting": "here"},
-            signal_transport=signal,
+            signal_transport=way,
         )
-        for signal in SIGNALS
+        for way in SIGNALS
     }
-    shown = {signal: {"value": {"get_attr": [signal.lower(), "result"]}} for signal in SIGNALS}
+    shown = {way: {"value": {"get_attr": [way.lower(), "result"]}} for way in SIGNALS}
     # In one stack, because Heat logs in at a deployment's project to reach its server's queue.
     full_stacks.create(stack, {**stacks.server(transport), **stacks.together(**parts)}, shown)
     section = full_stacks.await_section(stack, transport)
@@ -79,7 +81,7 @@ def test_every_transport(
         assert found.stack_status == "CREATE_COMPLETE", found.stack_status_reason
         told = outputs(full_undercloud, stack)
         # Heat takes a deployment without a signal for done at once, and never hears of its outputs.
-        assert told == {signal: f"here by {signal}\n" for signal in SIGNALS[:-1]} | {"NO_SIGNAL": None}
+        assert told == {way: f"here by {way}\n" for way in SIGNALS[:-1]} | {"NO_SIGNAL": None}
         for row in node.status()["deployments"]:
             node.await_state(row["id"], "signalled")
         node.await_file(ran)
@@ -88,3 +90,22 @@ def test_every_transport(
         node.close()
     with capsys.disabled():
         print(f"\n{transport} ({name}): {found.stack_status}; {json.dumps(told)}")
+
+
+@pytest.mark.parametrize("point", ["metadata.kept", "journal.received"])
+def test_a_message_is_not_lost_by_a_crash(full_stacks: stacks.Stacks, tmp_path: Path, point: str) -> None:
+    """The agent dies when it has read the message and not deleted it: before or after the journal has it (defect 18)."""
+    stack, ran = f"crash-{point.partition('.')[0]}", tmp_path / "ran"
+    server = {"get_resource": "server"}
+    part = stacks.deployment(server, "script", SCRIPT.format(ran=ran), inputs={"greeting": "here"})
+    full_stacks.create(stack, {**stacks.server("ZAQAR_MESSAGE"), **stacks.together(one=part)})
+    section = full_stacks.await_section(stack, "ZAQAR_MESSAGE")
+    node = nodes.Node(tmp_path, metadata=section, collector="zaqar")
+    node.start(env={failpoints.VARIABLE: point})
+    try:
+        assert node.wait() == -signal.SIGKILL
+        node.start()
+        assert full_stacks.await_stack(stack).stack_status == "CREATE_COMPLETE"
+        assert ran.read_text().split() == ["CFN_SIGNAL"]
+    finally:
+        node.close()
