@@ -94,7 +94,7 @@ def test_every_transport(
 
 @pytest.mark.parametrize("point", ["metadata.kept", "journal.received"])
 def test_a_message_is_not_lost_by_a_crash(full_stacks: stacks.Stacks, tmp_path: Path, point: str) -> None:
-    """The agent dies when it has read the message and not deleted it: before or after the journal has it (defect 18)."""
+    """The agent dies when it has read the message and not deleted it: before, or after the journal has it."""
     stack, ran = f"crash-{point.partition('.')[0]}", tmp_path / "ran"
     server = {"get_resource": "server"}
     part = stacks.deployment(server, "script", SCRIPT.format(ran=ran), inputs={"greeting": "here"})
