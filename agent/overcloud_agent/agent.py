@@ -51,6 +51,7 @@ GIVEN = "heat-config"
 def run(config: settings.Settings, config_file: Path | None) -> None:
     """Resident: poll, run and signal until SIGTERM. SIGHUP reads the configuration again."""
     with lock.exclusive(config.state_dir), _working(config) as agent:
+        agent.outbox.start()
         agent.recover()
         agent.sources.start()
         notify.send("READY=1")
@@ -68,6 +69,7 @@ def apply(config: settings.Settings, *, deliver_within: float) -> bool:
     What cannot be delivered within `deliver_within` seconds stays pending for the next pass. Raises Interrupted.
     """
     with lock.exclusive(config.state_dir), _working(config) as agent:
+        agent.outbox.start()
         agent.recover()
         agent.poll_once()
         while not agent.stopping and agent.run_next():
@@ -85,7 +87,10 @@ def apply_list(config: settings.Settings, documents: Sequence[object], *, delive
     """
     with lock.exclusive(config.state_dir, wait=True), _working(config, collecting=False) as agent:
         agent.recover()
-        for key in agent.take_list(documents):
+        keys = agent.take_list(documents)
+        # Not before: what waits for Heat from an earlier call may be withdrawn because of the list.
+        agent.outbox.start()
+        for key in keys:
             if not agent.stopping:
                 agent.run_next(key)
         delivered = agent.deliver_all(time.monotonic() + deliver_within)
@@ -97,7 +102,6 @@ def apply_list(config: settings.Settings, documents: Sequence[object], *, delive
 def _working(config: settings.Settings, *, collecting: bool = True) -> Iterator[_Agent]:
     agent = _Agent(config, collecting=collecting)
     handlers = {number: signal.signal(number, agent.on_signal) for number in _SIGNALS}
-    agent.outbox.start()
     agent.watchdog.start()
     try:
         yield agent

@@ -71,7 +71,9 @@ class Outbox:
     def stop(self, grace: float) -> None:
         """Stop, within `grace` seconds; what never was tried gets an attempt first, the rest stays in the journal."""
         self._notes.put("stop")
-        self._thread.join(grace)
+        # It may not have been started.
+        if self._thread.is_alive():
+            self._thread.join(grace)
 
     def _run(self) -> None:
         try:
