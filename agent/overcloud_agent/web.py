@@ -179,6 +179,8 @@ def words(error: BaseException) -> str:
             return f"the name does not resolve: {cause.strerror}"
         if isinstance(cause, http.client.RemoteDisconnected):
             return "the connection was closed without an answer"
+        if isinstance(cause, http.client.BadStatusLine):
+            return "the answer is not HTTP"
     for cause in causes:
         if isinstance(cause, ssl.SSLError):
             return f"TLS failed: {(cause.reason or 'no common ground').replace('_', ' ').lower()}"

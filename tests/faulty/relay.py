@@ -2,7 +2,8 @@
 
 Heat signs the URLs that nodes signal to over its own address, and a node signs its polls over the address that it was
 given (heat/api/aws/ec2token.py checks both against the Host header). So that both stay valid, the relay puts its own
-address into the signal URLs of the metadata that passes, and gives signals, and nothing else, Heat's Host header back.
+address into the metadata that passes, in the signal URLs and where Heat says where to poll, and gives signals, and
+nothing else, Heat's Host header back.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class Relay:
             content = answer.read()
         finally:
             connection.close()
-        ours, theirs = f"{self.url}{plan.SIGNALS}".encode(), f"http://{self.upstream}{plan.SIGNALS}".encode()
+        ours, theirs = f"{self.url}/v1/".encode(), f"http://{self.upstream}/v1/".encode()
         kept = [(name, value) for name, value in answer.getheaders() if name.lower() not in _HOP]
         return answer.status, kept, content.replace(theirs, ours)
 

@@ -27,32 +27,32 @@ OUTAGE = 20.0
 
 # What `status` says of a source while its polls are broken; None where the poll gets through all the same.
 OF_METADATA = {
-    Fault.REFUSED: ("refused", "reset", "aborted"),
+    Fault.REFUSED: ("refused", "reset", "closed without an answer"),
     Fault.RESET: ("reset by peer",),
-    Fault.SILENCE: ("timed out",),
+    Fault.SILENCE: ("no answer in time",),
     Fault.UNAVAILABLE: ("500", "502", "503", "504"),
     Fault.BUSY: ("429",),
     Fault.BUSY_UNTIL: ("429",),
     Fault.RESET_IN_ANSWER: ("reset by peer",),
-    Fault.SILENCE_AFTER: ("timed out",),
+    Fault.SILENCE_AFTER: ("no answer in time",),
     Fault.UNAVAILABLE_AFTER: ("503",),
-    Fault.GARBAGE: ("BadStatusLine",),
+    Fault.GARBAGE: ("the answer is not HTTP",),
     Fault.CUT_SHORT: ("not metadata: XMLSyntaxError",),
     Fault.SLOW: None,
 }
 
 # What `status` says of a signal while its attempts are broken; None where it is delivered all the same.
 OF_SIGNALS = {
-    Fault.REFUSED: ("ConnectionError", "refused", "reset"),
-    Fault.RESET: ("ConnectionError", "reset"),
-    Fault.SILENCE: ("Timeout", "timed out"),
+    Fault.REFUSED: ("refused", "reset"),
+    Fault.RESET: ("reset",),
+    Fault.SILENCE: ("no answer",),
     Fault.UNAVAILABLE: ("500", "502", "503", "504"),
     Fault.BUSY: ("429",),
     Fault.BUSY_UNTIL: ("429",),
-    Fault.RESET_IN_ANSWER: ("ChunkedEncodingError", "ConnectionError", "reset"),
-    Fault.SILENCE_AFTER: ("Timeout", "timed out"),
+    Fault.RESET_IN_ANSWER: ("reset",),
+    Fault.SILENCE_AFTER: ("no answer",),
     Fault.UNAVAILABLE_AFTER: ("503",),
-    Fault.GARBAGE: ("ConnectionError", "no HTTP", "BadStatusLine"),
+    Fault.GARBAGE: ("the answer is not HTTP",),
     Fault.CUT_SHORT: None,
     Fault.SLOW: None,
 }
@@ -208,8 +208,8 @@ def test_an_outage_loses_nothing(bench: Bench) -> None:
     bench.relay.refuse()
     begun = time.monotonic()
     bench.counter.hold.unlink()
-    bench.await_reason("signals", "last_error", ("ConnectionError", "refused"), deployment=key, state="pending")
-    bench.await_reason("sources", "error", ("Connection refused",), ok=False)
+    bench.await_reason("signals", "last_error", ("connection refused",), deployment=key, state="pending")
+    bench.await_reason("sources", "error", ("connection refused",), ok=False)
     time.sleep(max(0.0, begun + OUTAGE - time.monotonic()))
     attempts = bench.await_row("signals", lambda row: row["deployment"] == key)["attempts"]
     assert OUTAGE / 2 < attempts < OUTAGE * 6, "it tries all the time, and does not hammer"
