@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from overcloud_agent import deployed, errors, lock, log, model, settings
+from overcloud_agent import deployed, errors, lock, log, model, nesting, settings
 
 logger = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ def notify() -> int:
         document = json.loads(Path(sys.argv[1]).read_bytes())
         body = _body(sys.stdin.buffer.read())
         return notifier.deliver(_settings(os.environ), document, body)
-    except (errors.AgentError, OSError, ValueError) as error:
+    except (errors.AgentError, OSError, ValueError, RecursionError) as error:
         return _complain(error)
 
 
@@ -145,6 +145,10 @@ def _read_list(path: Path) -> list[object]:
         documents = json.loads(text) if text.strip() else []
     except ValueError as error:
         raise errors.BadInput(str(error), path=str(path), hint="it is rendered by os-apply-config") from None
+    except RecursionError:
+        documents = None
+    if documents is None or not nesting.is_shallow(documents):
+        raise errors.BadInput(f"it is nested more than {nesting.DEEPEST} levels deep", path=str(path))
     if not isinstance(documents, list):
         raise errors.BadInput("expected a list of deployments", path=str(path))
     return documents
@@ -156,7 +160,7 @@ def _body(text: bytes) -> dict[str, Any]:
         return {}
     try:
         body = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     return body if isinstance(body, dict) else model.failed("the result that heat-config-notify got is not JSON").body
 

@@ -280,7 +280,7 @@ def hook_document(document: dict[str, Any]) -> dict[str, Any]:
     entries = document.get("inputs") or []
     converted = [
         {**entry, "value": str(entry["value"])}
-        if entry.get("type", "String") == "String" and "value" in entry and not isinstance(entry["value"], str)
+        if entry.get("type") == "String" and "value" in entry and not isinstance(entry["value"], str)
         else entry
         for entry in entries
     ]
