@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 
 RETRY_BASE = 1.0
 
+# Seconds before the second attempt at an endpoint that has answered the one before.
+_AT_ONCE = 0.05
+
 # Seconds for which a lane with nothing to do keeps its connections open.
 _IDLE = 30.0
 
@@ -184,7 +187,9 @@ class Lane:
     def _postpone(self, book: journal.Journal, signal: mail.Pending, outcome: verdict.Verdict) -> None:
         silent = outcome.lane and outcome.retry_after is None
         failures = self.health.failures if silent else signal.attempts
-        delay = max(backoff(failures, self._around.retry_max), outcome.retry_after or 0.0)
+        # One answer that got lost is no outage: everything behind it would wait for nothing.
+        pause = _AT_ONCE if silent and not failures else backoff(failures, self._around.retry_max)
+        delay = max(pause, outcome.retry_after or 0.0)
         who = f"everything for {self.endpoint or signal.deployment}" if outcome.lane else signal.deployment
         log.warning("signal for %s: %s; %s waits %.1f s", signal.deployment, outcome.error, who, delay)
         book.mail.postpone(signal.seq, outcome.error, delay, lane=outcome.lane)
