@@ -48,7 +48,7 @@ class Gatherer:
         self._polling = polling
         self._book = book
         self._metadata = metadata.Metadata(
-            polling.cachedir, config.state_dir, polling.collectors, polling.deployment_keys
+            polling.cachedir, config.state_dir, polling.collectors, polling.deployment_keys, polling.identities
         )
         self._complaints: dict[str, str] = {}
         self._recorded: dict[str, float] = {}

@@ -31,13 +31,24 @@ _RESERVED = frozenset({"cfn", "heat", "request", "zaqar", "heat_local", "ec2", "
 class Metadata:
     """What the node knows. All methods raise SourceError when the cache cannot be written."""
 
-    def __init__(self, cachedir: Path, state_dir: Path, sources: Sequence[str], deployment_keys: Sequence[str]) -> None:
+    def __init__(
+        self,
+        cachedir: Path,
+        state_dir: Path,
+        sources: Sequence[str],
+        deployment_keys: Sequence[str],
+        identities: Mapping[str, str] | None = None,
+    ) -> None:
+        """`identities` tells whose metadata each source serves: what it served of another server does not count."""
+        self._labels = {source: f"{source} {(identities or {}).get(source, '')}".strip() for source in sources}
         self._cachedir = cachedir
         self._index = state_dir / "sources.json"
         self._deployment_keys = deployment_keys
         stored = _read(self._index)
         known = stored if isinstance(stored, dict) else {}
-        self._keys: dict[str, list[str] | None] = {source: self._whole(known.get(source)) for source in sources}
+        self._keys: dict[str, list[str] | None] = {
+            source: self._whole(known.get(self._labels[source])) for source in sources
+        }
 
     def _whole(self, keys: object) -> list[str] | None:
         """The keys of a source if all that they stand for is there still: a cache may have been emptied."""
@@ -59,9 +70,10 @@ class Metadata:
         try:
             files.private_directory(self._cachedir)
             for key, (_, metadata) in zip(keys, content, strict=True):
-                files.write(self._path(key), json.dumps(metadata, indent=1).encode())
+                files.write(self._path(key), json.dumps(metadata).encode())
             self._keys[source] = keys
-            files.write(self._index, json.dumps(self._keys, indent=1).encode())
+            kept = {self._labels[name]: names for name, names in self._keys.items()}
+            files.write(self._index, json.dumps(kept).encode())
         except OSError as error:
             raise errors.SourceError(
                 f"cannot keep what it answered in {self._cachedir}: {error.strerror}", hint="is the disk full?"
@@ -111,7 +123,7 @@ class Metadata:
                     if name in taken:
                         log.warning("%s: a file of the local metadata has that name, and stays", name)
                         continue
-                    files.write(self._path(name), json.dumps(document.get("config"), indent=1).encode())
+                    files.write(self._path(name), json.dumps(document.get("config")).encode())
                     names.append(name)
         return names
 

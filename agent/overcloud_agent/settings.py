@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from oslo_config import cfg
 
-from overcloud_agent import deadlines, errors
+from overcloud_agent import deadlines, errors, identifiers
 
 if TYPE_CHECKING:
     from overcloud_agent import keystone
@@ -153,6 +154,8 @@ class Polling:
     ca_certificate: str | None = None
     """A file that Heat's certificates are verified with; None for the system's."""
     credentials: Credentials = dataclasses.field(default_factory=Credentials)
+    identities: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """By collector: a text that tells one server's metadata from another's."""
 
 
 def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -218,10 +221,13 @@ _COLLECT_OPTIONS = (
 # What of the collectors' sections the agent needs itself.
 _LOGIN_OPTIONS = ("auth_url", "user_id", "password", "project_id", "region_name")
 _SECTIONS = {
-    "cfn": ("ca_certificate", "access_key_id", "secret_access_key"),
-    "heat": _LOGIN_OPTIONS,
-    "zaqar": (*_LOGIN_OPTIONS, "ca_file"),
+    "cfn": ("ca_certificate", "access_key_id", "secret_access_key", "stack_name", "path"),
+    "heat": (*_LOGIN_OPTIONS, "stack_id", "resource_name"),
+    "zaqar": (*_LOGIN_OPTIONS, "ca_file", "queue_id"),
+    "request": ("metadata_url",),
 }
+# Which of these say whose metadata a source serves. Addresses and credentials may change for one and the same server.
+_WHOSE = {"cfn": ("stack_name", "path"), "heat": ("stack_id", "resource_name"), "zaqar": ("queue_id",)}
 
 
 def load_collectors(settings: Settings, *, collecting: bool = True) -> Polling:
@@ -235,7 +241,7 @@ def load_collectors(settings: Settings, *, collecting: bool = True) -> Polling:
     # one has the collectors' options which the agent needs itself; in the global one they are the collectors' own.
     own = cfg.ConfigOpts()
     for section, names in _SECTIONS.items():
-        own.register_opts([cfg.StrOpt(name) for name in names], group=section)
+        own.register_opts([(cfg.MultiStrOpt if name == "path" else cfg.StrOpt)(name) for name in names], group=section)
     try:
         polling = _read_polling(_parse_collect(own, path))
     except (cfg.Error, ValueError) as error:
@@ -296,7 +302,18 @@ def _read_polling(conf: cfg.ConfigOpts) -> Polling:
         deployment_keys=tuple(conf.deployment_key),
         ca_certificate=conf.cfn.ca_certificate,
         credentials=_credentials(conf),
+        identities={name: _identity(conf, name) for name in _SECTIONS},
     )
+
+
+def _identity(conf: cfg.ConfigOpts, section: str) -> str:
+    """A short text that is another one for another server."""
+    if section == "request":
+        # A pre-signed URL may be signed anew for the same object.
+        values = [urlsplit(conf.request.metadata_url or "").path]
+    else:
+        values = [str(conf[section][name]) for name in _WHOSE[section]]
+    return identifiers.of(values).removeprefix("sha256:")[:16]
 
 
 def _credentials(conf: cfg.ConfigOpts) -> Credentials:

@@ -59,12 +59,18 @@ def merged(paths: Sequence[Path], deployments: list[object] | None) -> dict[str,
     from os_apply_config import collect_config, config_exception
 
     try:
-        config = collect_config.collect_config([str(path) for path in paths], _FALLBACK)
+        parsed = list(collect_config.parse_configs(collect_config.read_configs([*_FALLBACK, *map(str, paths)])))
     except (config_exception.ConfigException, ValueError) as error:
         raise errors.BadInput(redact.text(error)) from None
     if deployments:
+        for content in parsed:
+            # It merges by deep copies, which of thousands of deployments take longer than all the rest.
+            if isinstance(content, dict):
+                content.pop("deployments", None)
+    config = dict(collect_config.merge_configs(parsed))
+    if deployments:
         config["deployments"] = deployments
-    return dict(config)
+    return config
 
 
 def render(config: dict[str, Any], directory: Path, output: Path) -> list[str]:

@@ -163,3 +163,16 @@ def test_a_list_under_another_key_that_is_none_is_empty(tmp_path: Path, listed: 
     assert made.lists() == {"cfn": [{"id": "a"}]}
     made.update("cfn", [("cfn", {"deployments": [{"id": "a"}], "more": [{"id": "b"}]})])
     assert made.lists() == {"cfn": [{"id": "a"}, {"id": "b"}]}
+
+
+def test_what_another_server_was_told_does_not_count(tmp_path: Path) -> None:
+    """A node that is configured for another server must not follow what the one before was told."""
+
+    def opened(whose: str) -> metadata.Metadata:
+        return metadata.Metadata(tmp_path / "cache", tmp_path / "state", ["cfn"], ["deployments"], {"cfn": whose})
+
+    (tmp_path / "state").mkdir(exist_ok=True)
+    opened("one").update("cfn", [("cfn", {"deployments": []})])
+    assert opened("one").heard("cfn")
+    assert not opened("other").heard("cfn")
+    assert opened("other").lists() == {"cfn": None}
