@@ -24,7 +24,7 @@ from undercloud import box as clouds
 SEED = 20261
 SHARE = 0.3
 REAL = int(os.environ.get("OVERCLOUD_AGENT_SOAK") or 40)
-MADE_UP = 1500
+MADE_UP = 1100
 # Deployments in one stack. They all change the metadata of one server, and Heat has those that collide wait and try
 # again: twice as many take several times as long, and at times minutes.
 BATCH = 10
