@@ -121,7 +121,7 @@ def judged(between: relay.Relay, counter: counting.Counter, wanted: set[str], ki
 
 
 def test_a_growing_list(tmp_path: Path, heat: heatlike.HeatLike) -> None:
-    """1,500 deployments in one list that grows, as on a node that lives long."""
+    """1,100 deployments in one list that grows, as on a node that lives long."""
     begun = time.monotonic()
     port = int(heat.url.rpartition(":")[2])
     with relay.Relay("127.0.0.1", port, choose=plan.mixed(SEED, SHARE, plan.HURRIED), outage=0.1) as between:
