@@ -141,11 +141,11 @@ class Node:
 
     def await_file(self, path: Path, within: float = 20.0) -> None:
         """Wait until a hook has made `path`."""
-        self._await(path.exists, within, f"{path} never came")
+        self.await_that(path.exists, within, f"{path} never came")
 
     def await_log(self, words: str, within: float = 30.0) -> None:
         """Wait until the agent's log has `words`."""
-        self._await(lambda: words in self.log.read_text(), within, f"{words!r} is not in the log")
+        self.await_that(lambda: words in self.log.read_text(), within, f"{words!r} is not in the log")
 
     def await_step(self, step: str, deployment: str, within: float = 30.0) -> None:
         """Wait until a step of a deployment has begun."""
@@ -154,9 +154,10 @@ class Node:
             rows = self.status()["steps"]
             return (deployment, step) in [(row["deployment"], row["step"]) for row in rows]
 
-        self._await(begun, within, f"{deployment} never came to {step!r}")
+        self.await_that(begun, within, f"{deployment} never came to {step!r}")
 
-    def _await(self, there: Callable[[], bool], within: float, complaint: str) -> None:
+    def await_that(self, there: Callable[[], bool], within: float, complaint: str) -> None:
+        """Wait until `there` says yes; `complaint` is what is told if it never does."""
         deadline = time.monotonic() + within
         while not there():
             if time.monotonic() > deadline:
@@ -171,7 +172,7 @@ class Node:
             found[:] = [row for row in self.status()["deployments"] if row["id"] == key and row["state"] == state]
             return bool(found)
 
-        self._await(there, within, f"{key} is not {state}")
+        self.await_that(there, within, f"{key} is not {state}")
         return found[0]
 
 

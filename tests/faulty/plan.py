@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import random
+import threading
 from collections.abc import Callable, Sequence
 
 SIGNALS = "/v1/signal/"
@@ -87,13 +88,22 @@ def first_signals(*faults: Fault) -> Plan:
 
 
 def mixed(seed: int, share: float, faults: Sequence[Fault] = HARMFUL) -> Plan:
-    """`share` (0 to 1) of the requests are broken, each in one of `faults`.
+    """`share` (0 to 1) of the requests are broken.
 
-    The choice depends on seed, path and count only, so it is the same whatever the order in which requests come.
+    The faults are dealt like cards: each once, in random order, before any comes again; a run of some length has all.
     """
+    dice = random.Random(seed)  # noqa: S311  chance, no secret
+    one = threading.Lock()
+    left: list[Fault] = []
 
     def choose(request: Request) -> Fault:
-        dice = random.Random(f"{seed} {request.method} {request.path} {request.nth}")  # noqa: S311  chance, no secret
-        return dice.choice(faults) if dice.random() < share else Fault.NONE
+        del request
+        with one:
+            if dice.random() >= share:
+                return Fault.NONE
+            if not left:
+                left.extend(faults)
+                dice.shuffle(left)
+            return left.pop()
 
     return choose

@@ -66,7 +66,7 @@ def await_source(node: nodes.Node, name: str, *, ok: bool) -> str:
         found[:] = [row["error"] for row in rows if row["name"] == name and bool(row["ok"]) is ok]
         return bool(found)
 
-    node._await(there, 20.0, f"{name} never was {'well' if ok else 'wrong'}")
+    node.await_that(there, 20.0, f"{name} never was {'well' if ok else 'wrong'}")
     return found[0]
 
 
@@ -126,7 +126,7 @@ def test_a_poll_of_heats_api_is_one_request_with_a_token_that_is_kept(
 
 
 def await_requests(node: nodes.Node, cloud: cloudlike.CloudLike, count: int) -> None:
-    node._await(lambda: len(cloud.requests) >= count, 20.0, f"there are only {cloud.requests}")
+    node.await_that(lambda: len(cloud.requests) >= count, 20.0, f"there are only {cloud.requests}")
 
 
 @pytest.mark.parametrize("collector", ["cfn", "request"])
@@ -192,7 +192,7 @@ def test_the_last_good_content_survives_a_restart(node: nodes.Node, heat: heatli
     heat.down = True
     local_section(node, one={"x": 2}, two={"y": 1})
     node.start()
-    node._await(lambda: "two.json" in listed(node), 20.0, "the local source was not read")
+    node.await_that(lambda: "two.json" in listed(node), 20.0, "the local source was not read")
     assert listed(node) == ["cfn.json", "one.json", "two.json"]
     rendered = json.loads((node.root / "var/run/heat-config/heat-config").read_text())
     assert [entry["id"] for entry in rendered] == ["a"]
