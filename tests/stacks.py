@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import Any
 
 from heatclient import client as heatclient
+from heatclient import exc
 from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
@@ -36,7 +38,9 @@ class Stacks:
             project_domain_id="default",
         )
         self._session = session.Session(auth=auth)
-        self.heat = heatclient.Client("1", session=self._session, region_name=rc.get("OS_REGION_NAME"))
+        # Heat has an internal error when its database, which is SQLite here, is busy for too long.
+        again = {"status_code_retries": 5, "retriable_status_codes": [500]}
+        self.heat = heatclient.Client("1", session=self._session, region_name=rc.get("OS_REGION_NAME"), **again)
 
     def close(self) -> None:
         """End the connections; the stacks go with the undercloud, which is faster than to have Heat delete them."""
@@ -78,7 +82,9 @@ class Stacks:
 
     def create(self, name: str, resources: dict[str, Any], outputs: dict[str, Any] | None = None) -> None:
         template = {"heat_template_version": TEMPLATE, "resources": resources, "outputs": outputs or {}}
-        self.heat.stacks.create(stack_name=name, template=template)
+        # The conflict is with what an attempt has made that ended in an internal error.
+        with contextlib.suppress(exc.HTTPConflict):
+            self.heat.stacks.create(stack_name=name, template=template)
 
     def update(self, name: str, resources: dict[str, Any]) -> None:
         template = {"heat_template_version": TEMPLATE, "resources": resources}

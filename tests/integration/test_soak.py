@@ -7,6 +7,7 @@ what exactly that means where the agent is killed. OVERCLOUD_AGENT_SOAK is how m
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -54,6 +55,10 @@ class Killer:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.rest()
+
+    def rest(self) -> None:
+        """Kill it no more; raises what went wrong with it."""
         self._stop.set()
         self._thread.join()
         if self._failure:
@@ -148,7 +153,7 @@ def test_a_real_heat(tmp_path: Path, undercloud: clouds.Undercloud) -> None:
         node, counter = prepared(tmp_path, between, {})
         made: set[str] = set()
         node.start()
-        with Killer(node, SEED) as killer:
+        with contextlib.closing(node), Killer(node, SEED) as killer:
             for batch, first in enumerate(range(0, REAL, BATCH)):
                 size = min(BATCH, REAL - first)
                 server, cfn = heat.server(f"soak-node-{batch}")
@@ -163,8 +168,9 @@ def test_a_real_heat(tmp_path: Path, undercloud: clouds.Undercloud) -> None:
                 between.ledger.await_accepted(first + size, within=300)
                 made |= accepted(heat, f"soak-{batch}", size, complete=batch != RESTARTED)
                 print(f"{len(made)} after {time.monotonic() - begun:.0f} s", flush=True)
-        settled(node, REAL, within=30)
-        assert node.stop() == 0
+            killer.rest()
+            settled(node, REAL, within=30)
+            assert node.stop() == 0
         judged(between, counter, made, killer)
     heat.close()
 
