@@ -20,6 +20,7 @@ EVERY_KEY: dict[str, Any] = {
     "cap_drop": ["MKNOD"],
     "check_interval": 10,
     "command": ["/bin/serve", "--fast"],
+    "config_volume": "nova",
     "cpu_shares": 512,
     "cpuset_cpus": "0,1",
     "depends_on": ["other.service"],
@@ -28,7 +29,7 @@ EVERY_KEY: dict[str, Any] = {
     "entrypoint": "/entry point",
     "env_file": [],
     "environment": {"A": 1, "B": True, "C": None},
-    "etc_hosts": False,
+    "etc_hosts": {"own": "10.0.0.2"},
     "exit_codes": [0, 2],
     "extra_hosts": ["db:10.0.0.1"],
     "group_add": ["wheel", 10],
@@ -41,9 +42,10 @@ EVERY_KEY: dict[str, Any] = {
     "mem_limit": "512m",
     "mem_swappiness": 10,
     "memswap_limit": "1g",
-    "net": "host",
+    "net": "none",
     "pid": "host",
     "pids_limit": 100,
+    "pre_stop_exec": "/bin/leave --now",
     "privileged": True,
     "remove": False,
     "restart": "on-failure:3",
@@ -55,9 +57,25 @@ EVERY_KEY: dict[str, Any] = {
     "systemd_exec_flags": {"RemainAfterExit": "yes"},
     "tty": True,
     "ulimit": ["nofile=1024:2048", "nproc=50"],
-    "upgrade": {"gate": {"healthy_within": 30, "stable_for": 1}, "rollback": "never"},
+    "upgrade": {
+        "drain": [["/bin/drain"], {"hook": ["/usr/bin/drain", "node"]}],
+        "drain_within": 10,
+        "migrate": [["nova-manage", "db", "sync"]],
+        "migrate_within": 100,
+        "gate": {
+            "healthy_within": 30,
+            "stable_for": 1,
+            "exec": ["/bin/true"],
+            "http": "http://127.0.0.1:8774/",
+            "tcp": "127.0.0.1:5672",
+            "within": 20,
+            "exits_within": 30,
+        },
+        "rollback": "never",
+        "keep": 1,
+    },
     "user": 42,
-    "uts": "host",
+    "uts": "private",
     "volumes": ["/a:/b:ro,z", "data:/data"],
     "volumes_from": ["other"],
 }
@@ -70,13 +88,12 @@ EVERY_KEY_IN_PODMANS_FORM: dict[str, Any] = {
     "command": ["/bin/serve", "--fast"],
     "entrypoint": ["/entry", "point"],
     "env": {"A": "1", "Z": "z", "B": "true", "C": ""},
-    "annotations": {"a": "b"},
+    "annotations": {"a": "b", "io.podman.annotations.label": "disable", "io.podman.annotations.seccomp": "unconfined"},
     "sysctl": {"net.ipv4.ip_forward": "1"},
     "user": "42",
     "groups": ["wheel", "10"],
     "hostname": "node",
-    "hostadd": ["db:10.0.0.1"],
-    "use_image_hosts": True,
+    "hostadd": ["db:10.0.0.1", "own:10.0.0.2"],
     "privileged": True,
     "cap_add": ["NET_ADMIN"],
     "cap_drop": ["MKNOD"],
@@ -105,12 +122,12 @@ EVERY_KEY_IN_PODMANS_FORM: dict[str, Any] = {
     },
     "restart_policy": "on-failure",
     "restart_tries": 3,
-    "netns": {"nsmode": "host"},
+    "netns": {"nsmode": "none"},
     "mounts": [{"type": "bind", "source": "/a", "destination": "/b", "options": ["ro", "z"]}],
     "volumes": [{"Name": "data", "Dest": "/data", "Options": []}],
     "pidns": {"nsmode": "host"},
     "ipcns": {"nsmode": "host"},
-    "utsns": {"nsmode": "host"},
+    "utsns": {"nsmode": "private"},
     "seccomp_profile_path": "unconfined",
     "no_new_privileges": True,
     "selinux_opts": ["disable"],
@@ -125,7 +142,7 @@ def generated(**keys: Any) -> dict[str, Any]:
 def test_every_key_of_the_format_is_known() -> None:
     (container,) = spec.parse({"nova": EVERY_KEY}).values()
     assert msgspec.to_builtins(container)["healthcheck"]["retries"] == 2
-    assert set(spec.Container.__struct_fields__) == {*EVERY_KEY, "pre_stop_exec"}
+    assert set(spec.KEYS) == set(EVERY_KEY)
 
 
 def test_keys_take_podmans_form() -> None:
@@ -158,10 +175,10 @@ def test_networks(net: object, form: dict[str, Any]) -> None:
     ("key", "value"),
     [
         ("restart", "sometimes"),
-        ("ulimit", ["nofile=-1"]),
+        ("ulimit", ["nofile=-2"]),
         ("mem_limit", "much"),
         ("healthcheck", {"test": "x", "interval": "soon"}),
-        ("volumes", ["/a"]),
+        ("volumes", ["a:b:c:d"]),
         ("volumes", ["/a:b"]),
         ("pid", "container:"),
         ("security_opt", ["magic=1"]),
@@ -185,21 +202,29 @@ def test_a_value_that_means_nothing_is_bad_input_with_a_hint(key: str, value: ob
         ({"a b": {"image": "i"}}, "cannot be a container's name"),
         ({"web.old": {"image": "i"}}, "cannot be a container's name"),
         ({"web": 3}, r"\$\.config\.web: Expected `object`, got `int`"),
-        ({"web": {}}, "required field `image`"),
+        ({"web": {}}, r"\$\.config\.web\.image: the image is missing"),
         ({"web": {"image": 7}}, r"\$\.config\.web\.image: Expected `str`, got `int`"),
         ({"web": {"image": " "}}, "is not an image"),
         ({"web": {"imgae": "i"}}, r"\$\.config\.web\.imgae is not a known key \(nearest: image\)"),
         ({"web": {"image": "i", "volume": [], "nett": 1}}, r"\.volume .*nearest: volumes.*\.nett .*nearest: net"),
         ({"web": {"image": "i", "upgrade": {"gates": {}}}}, r"upgrade\.gates is not a known key \(nearest: gate\)"),
         ({"web": {"image": "i", "healthcheck": {"tets": "x"}}}, r"healthcheck\.tets .*nearest: test"),
-        ({"web": {"image": "i", "action": "exec"}}, "cannot do action: exec"),
-        ({"web": {"image": "i", "detach": False}}, "cannot do detach: false"),
-        ({"web": {"image": "i", "upgrade": {"migrate": [["a"]]}}}, r"cannot do upgrade\.migrate"),
+        ({"web": {"action": "exec"}}, r"\$\.config\.web\.command: an exec needs a command"),
+        ({"web": {"action": "exec", "command": "db"}}, "an exec needs a command"),
+        ({"web": {"image": "i", "upgrade": {"migrate": [[]]}}}, r"\$\.config\.web\.upgrade\.migrate\[0\]: Expected"),
+        ({"web": {"image": "i", "upgrade": {"drain": [{"hok": ["a"]}]}}}, r"drain\[0\]\.hok .*nearest: hook"),
+        ({"web": {"image": "i", "step": 1}}, r"\$\.config\.web\.step is not a known key"),
     ],
 )
 def test_a_wrong_config_is_named(config: object, message: str) -> None:
     with pytest.raises(errors.BadInput, match=message):
         spec.parse(config)
+
+
+def test_podman_does_not_remove_a_one_shot() -> None:
+    """Its exit code and its last words would go with it."""
+    assert generated(remove=True)["remove"] is True
+    assert "remove" not in generated(remove=True, detach=False)
 
 
 def test_yaml_json_and_objects_are_the_same() -> None:
