@@ -8,6 +8,7 @@
     +-- SourceError             1   a metadata source did not answer with metadata
     +-- EngineError             1   Podman refused or failed
     |   +-- EngineAway          1   ... is not there, or does not answer in time
+    |   +-- EngineFailed        1   ... failed by its own account, which may pass
     +-- GateError               3   a container did not pass its gate
     +-- Busy                   75   another agent holds the lock: try later
     +-- Interrupted           130   asked to stop; what is left resumes at the next start
@@ -16,6 +17,9 @@ A step that failed is a result (model.Result), not an exception: these are for "
 """
 
 from __future__ import annotations
+
+# What `plan --exit-code` ends with when something would change. That is an answer, not an error.
+CHANGES_PENDING = 10
 
 
 class AgentError(Exception):
@@ -64,6 +68,10 @@ class EngineError(AgentError):
 
 class EngineAway(EngineError):
     """Podman's service cannot be reached or does not answer: the same request may succeed later."""
+
+
+class EngineFailed(EngineError):
+    """Podman's service answered that it failed (5xx), and not that the request is wrong."""
 
 
 class GateError(AgentError):
