@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from oslo_config import cfg
 
-from overcloud_agent import deadlines, errors, identifiers
+from overcloud_agent import errors, identifiers, options
 
 if TYPE_CHECKING:
     from overcloud_agent import keystone
@@ -30,86 +30,10 @@ CONFIG_DIR = Path("/etc/overcloud-agent.conf.d")
 SHORTEST_PAUSE = 0.1
 CONFIG_VARIABLE = "OVERCLOUD_AGENT_CONFIG"
 
-OPTIONS = (
-    cfg.StrOpt(
-        "state_dir",
-        default="/var/lib/overcloud-agent",
-        help="Directory of the journal and the lock; created with mode 0700.",
-    ),
-    cfg.ListOpt(
-        "hooks_dirs",
-        default=["/usr/libexec/heat-config/hooks", "/var/lib/heat-config/hooks"],
-        help="Where hooks are looked for, in this order. HEAT_CONFIG_HOOKS in the environment comes before them.",
-    ),
-    cfg.FloatOpt(
-        "hook_timeout",
-        default=3600.0,
-        min=1.0,
-        max=deadlines.MOST_SECONDS,
-        help="Seconds that a deployment may take. The option `timeout` of a software config overrides it.",
-    ),
-    cfg.IntOpt(
-        "output_limit",
-        default=4 * 1024 * 1024,
-        min=1024,
-        help="Bytes kept of each of a hook's stdout and stderr; past it the middle is cut.",
-    ),
-    cfg.StrOpt(
-        "os_collect_config_file",
-        default="/etc/os-collect-config.conf",
-        help="os-collect-config's configuration file, from which the metadata sources are taken.",
-    ),
-    cfg.StrOpt(
-        "deployed_dir",
-        default="/var/lib/heat-config/deployed",
-        help="Where ID.json and ID.notify.json of what has run are kept, as heat-config does. HEAT_CONFIG_DEPLOYED in"
-        " the environment overrides it.",
-    ),
-    cfg.StrOpt(
-        "templates_dir",
-        default="",
-        help="os-apply-config's templates; empty: where os-apply-config itself looks for them.",
-    ),
-    cfg.StrOpt(
-        "templates_output_dir",
-        default="/",
-        help="The directory that stands for / in the paths of what os-apply-config's templates make.",
-    ),
-    cfg.StrOpt(
-        "podman_url",
-        default="unix:///run/podman/podman.sock",
-        help="Podman's API socket. CONTAINER_HOST in the environment overrides it.",
-    ),
-    cfg.FloatOpt(
-        "signal_timeout", default=30.0, min=1.0, max=3600.0, help="Seconds that one attempt to signal may take."
-    ),
-    cfg.FloatOpt(
-        "signal_retry_max",
-        default=300.0,
-        min=1.0,
-        max=3600.0,
-        help="Longest pause, in seconds, between attempts to signal.",
-    ),
-    cfg.FloatOpt(
-        "deliver_within",
-        default=60.0,
-        min=0.0,
-        max=3600.0,
-        help="Seconds that 55-heat-config and heat-config-notify wait for Heat to take results, before they return.",
-    ),
-    cfg.FloatOpt(
-        "cfn_signal_ttl",
-        default=900.0,
-        min=1.0,
-        max=deadlines.MOST_SECONDS,
-        help="Seconds for which the URL of a CFN_SIGNAL is valid: Keystone's [credential] auth_ttl, there in minutes.",
-    ),
-)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The agent's options; OPTIONS says what each means. Times are in seconds, sizes in bytes."""
+    """The agent's options; options.OPTIONS says what each means. Times are in seconds, sizes in bytes."""
 
     state_dir: Path
     hooks_dirs: tuple[Path, ...]
@@ -123,6 +47,13 @@ class Settings:
     notify_command: str = ""
     """What tells Heat a result instead of us: a command that takes heat-config-notify's place; empty for none."""
     podman_url: str
+    podman_timeout: float
+    workers: int
+    keep_previous: int
+    systemd: str
+    """auto or never."""
+    unit_prefix: str
+    unit_dir: Path
     signal_timeout: float
     signal_retry_max: float
     deliver_within: float
@@ -182,6 +113,12 @@ def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.env
         templates_dir=Path(conf.templates_dir) if conf.templates_dir else None,
         templates_output_dir=Path(conf.templates_output_dir),
         podman_url=environ.get("CONTAINER_HOST") or conf.podman_url,
+        podman_timeout=conf.podman_timeout,
+        workers=conf.workers,
+        keep_previous=conf.keep_previous,
+        systemd=conf.systemd,
+        unit_prefix=conf.unit_prefix,
+        unit_dir=Path(conf.unit_dir),
         signal_timeout=conf.signal_timeout,
         signal_retry_max=conf.signal_retry_max,
         deliver_within=conf.deliver_within,
@@ -191,7 +128,7 @@ def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.env
 
 def _parse(files: list[Path], directories: list[Path]) -> cfg.ConfigOpts:
     conf = cfg.ConfigOpts()
-    conf.register_opts(OPTIONS)
+    conf.register_opts(options.OPTIONS)
     try:
         conf(
             args=[],
@@ -200,7 +137,7 @@ def _parse(files: list[Path], directories: list[Path]) -> cfg.ConfigOpts:
             default_config_dirs=[str(path) for path in directories],
             use_env=False,
         )
-        for option in OPTIONS:
+        for option in options.OPTIONS:
             conf[option.dest]
     except (cfg.Error, ValueError) as error:
         where = ", ".join(str(path) for path in (*files, *directories))

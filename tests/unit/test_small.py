@@ -12,7 +12,7 @@ import pytest
 from click import testing
 
 import places
-from overcloud_agent import cli, collect, errors, failpoints, identifiers, log, notify, redact, settings
+from overcloud_agent import cli, collect, errors, failpoints, identifiers, log, notify, options, redact, settings
 from overcloud_agent.signals import lane, verdict
 
 
@@ -105,12 +105,14 @@ def test_a_wrong_file_is_a_settings_error_that_names_it(tmp_path: Path, text: st
 
 def test_every_option_is_documented() -> None:
     page = (places.ROOT / "docs" / "configuration.md").read_text()
-    assert [option.name for option in settings.OPTIONS if f"`{option.name}`" not in page] == []
+    assert [option.name for option in options.OPTIONS if f"`{option.name}`" not in page] == []
 
 
 def test_every_fail_point_is_reached_somewhere() -> None:
     sources = [path.read_text() for path in (places.ROOT / "agent").rglob("*.py") if path.name != "failpoints.py"]
-    assert [name for name in failpoints.NAMES if not any(f'"{name}"' in source for source in sources)] == []
+    # Those of steps are reached under names that are made where the step is done; test_plan.py has them.
+    named = [name for name in failpoints.NAMES if not name.endswith((".begun", ".done"))]
+    assert [name for name in named if not any(f'"{name}"' in source for source in sources)] == []
 
 
 def test_systemd_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
