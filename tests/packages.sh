@@ -21,10 +21,15 @@ nft;nftables;nftables;later netavarks write their rules with it
 catatonit;catatonit;catatonit;containers that run with an init process
 docker-registry|registry;docker-registry;docker-distribution;a private image registry
 redis-server|valkey-server;redis-server;valkey;Zaqar keeps its messages in it
+skopeo;skopeo;skopeo;plans ask registries for digests and sizes with it
 busybox;busybox-static;busybox;the content of the test images, statically linked
 shellcheck;shellcheck;ShellCheck;the lint target checks shell scripts
 ip;iproute2;iproute;tests look at addresses and bridges
 strace;strace;strace;the benchmark counts processes with it
+mmdebstrap;mmdebstrap;-;the system of a test node with systemd is made with it
+systemd-nspawn;systemd-container;systemd-container;a test node with systemd runs in it
+nsenter;util-linux;util-linux;commands are run on a test node with it
+faketime;faketime;libfaketime;the clock jumps in a test
 umount;mount;util-linux;what a private Podman leaves mounted is unmounted
 '
 

@@ -1,4 +1,4 @@
-"""The only module that starts a process: a hook, in a process group of its own, with a deadline and bounded output."""
+"""The only module that starts a process, in a group of its own, with a deadline and bounded output."""
 
 from __future__ import annotations
 
@@ -141,6 +141,11 @@ def hook(
         signal_group(process.pid, signal.SIGKILL)
         process.wait()
         raise
+
+
+def command(argv: Sequence[str], *, timeout: float, limit: int = _CHUNK) -> Completed:
+    """Run a program of the system that reads nothing; times and sizes, and what is raised, as in `hook`."""
+    return hook(argv, b"", timeout=timeout, limit=limit)
 
 
 def _converse(process: subprocess.Popen[bytes], conversation: _Conversation, timeout: float) -> Completed:
