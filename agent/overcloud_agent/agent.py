@@ -10,23 +10,18 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 from overcloud_agent import (
-    built_in,
     database,
     errors,
-    fit,
+    execution,
     gather,
     journal,
     lock,
-    metadata,
     model,
     notify,
-    runner,
     settings,
 )
-from overcloud_agent import run as processes
 from overcloud_agent.signals import access, outbox
 
 log = logging.getLogger(__name__)
@@ -37,9 +32,6 @@ _SLACK = 120.0
 
 # Seconds. How long the main thread waits at most before it gives a sign of life.
 _IDLE = 60.0
-
-# Seconds between attempts to write down a result where there is no room for it.
-_BLOCKED = 5.0
 
 # Seconds between two rounds of taking credentials out of files, when many results are delivered one after the other.
 _SCRUB_EVERY = 1.0
@@ -52,13 +44,13 @@ def run(config: settings.Settings, config_file: Path | None) -> None:
     """Resident: poll, run and signal until SIGTERM. SIGHUP reads the configuration again."""
     with lock.exclusive(config.state_dir), _working(config) as agent:
         agent.outbox.start()
-        agent.recover()
+        agent.execution.recover()
         agent.sources.start()
         notify.send("READY=1")
         while not agent.stopping:
             agent.reload_if_asked(config_file)
             agent.take_in()
-            if not agent.run_next():
+            if not agent.execution.run_next():
                 agent.wait()
         notify.send("STOPPING=1", "STATUS=stopping")
 
@@ -70,9 +62,9 @@ def apply(config: settings.Settings, *, deliver_within: float) -> bool:
     """
     with lock.exclusive(config.state_dir), _working(config) as agent:
         agent.outbox.start()
-        agent.recover()
+        agent.execution.recover()
         agent.poll_once()
-        while not agent.stopping and agent.run_next():
+        while not agent.stopping and agent.execution.run_next():
             pass
         delivered = agent.deliver_all(time.monotonic() + deliver_within)
         agent.stop_if_asked()
@@ -86,13 +78,13 @@ def apply_list(config: settings.Settings, documents: Sequence[object], *, delive
     Waits for as long as another process works with the same state directory. Raises Interrupted.
     """
     with lock.exclusive(config.state_dir, wait=True), _working(config, collecting=False) as agent:
-        agent.recover()
+        agent.execution.recover()
         keys = agent.take_list(documents)
         # Not before: what waits for Heat from an earlier call may be withdrawn because of the list.
         agent.outbox.start()
         for key in keys:
             if not agent.stopping:
-                agent.run_next(key)
+                agent.execution.run_next(key)
         delivered = agent.deliver_all(time.monotonic() + deliver_within)
         agent.stop_if_asked()
         return delivered
@@ -151,6 +143,7 @@ class _Agent:
         self.gatherer = gather.Gatherer(config, polling, self.journal, arrived=self._nudge, told=self._tell)
         self.sources = self.gatherer.sources
         self._kept = self.gatherer.kept
+        self.execution = execution.Execution(config, self.journal, self.gatherer, self)
 
     # What signals and threads ask for
 
@@ -202,19 +195,6 @@ class _Agent:
 
     # The steps of the flow
 
-    def recover(self) -> None:
-        """Settle what ran when the last process died: repeatable work is run again, the rest is answered."""
-        for key, document, process in self.journal.running():
-            # Two of the same hook side by side, or one that works on after it was called interrupted, is worse.
-            if process and processes.end_leftover(process):
-                log.warning("ended the hook of %s, which had outlived the agent that started it", key)
-            if runner.is_repeatable(document):
-                log.info("resuming %s", key)
-                self.journal.resume(key)
-            else:
-                log.warning("%s was interrupted; telling Heat", key)
-                self._finish(key, document, model.failed(runner.INTERRUPTED))
-
     def poll_once(self) -> None:
         """Ask every source once, and take in what they answer; once more when Heat says to ask elsewhere."""
         for _ in range(2):
@@ -249,88 +229,16 @@ class _Agent:
         self.outbox.wake()
         return list(taken)
 
-    def run_next(self, among: str | None = None) -> bool:
-        """Run the first deployment that waits (the one called `among`, if that is given); False when none does."""
-        waiting = self.journal.next_received(among) if among else self._next_collected()
-        if not waiting:
-            return False
-        key, document = waiting
-        name, group = model.describe(document)
-        log.info("running %s %s (%s)", key, name, group)
-        notify.status(f"running {name or key} ({group})")
-        self.journal.start(key)
-        try:
-            result = runner.run_deployment(
-                document,
-                config=self.config,
-                built_in=built_in.table(
-                    self.config, self.journal, self.gatherer.configuration, self._stopping_between_steps
-                ),
-                watch=runner.Watch(
-                    expect=self._may_be_silent,
-                    file=lambda shown: self._kept.begin(key, shown),
-                    began=lambda process: self.journal.began(key, process),
-                ),
-            )
-        except errors.Interrupted:
-            # It stays `running` in the journal, and resumes at the next start.
-            log.info("stopped before %s was done; it resumes at the next start", key)
-            return False
-        self._finish(key, document, result)
-        return True
-
-    def _next_collected(self) -> tuple[str, Any] | None:
-        """The first that waits, of sources that were asked since the start: it may be gone from the others' lists.
-
-        What asks whether the templates are rendered waits until that was tried.
-        """
-        without = () if self.gatherer.configuration.applied else ("", *metadata.TEMPLATE_GROUPS)
-        return self.journal.next_received(heard=self.sources.heard, without=without)
-
-    def _may_be_silent(self, seconds: float) -> None:
+    def may_be_silent(self, seconds: float) -> None:
         self.watchdog.expect(seconds + _SLACK)
 
-    def _stopping_between_steps(self) -> bool:
-        # An upgrade asks before each of its steps and while a gate is open, so it is a sign of life as well.
-        self._may_be_silent(self.config.hook_timeout)
-        return self.stopping
+    def pause(self, seconds: float) -> None:
+        self._await_nudge(seconds)
 
-    def _finish(self, key: str, document: Any, result: model.Result) -> None:
-        target = model.target_of(document)
-        result = fit.fitted(result, limit=fit.max_body(target))
-        # Dying between an operator's own notifier and the journal has Heat told again, which it ignores.
-        told = self._told_by_command(key, document, result)
-        self._write_down(lambda: self.journal.finish(key, result, [target] if target and not told else []))
+    def ended(self, key: str, result: model.Result, *, told: bool) -> None:
+        """See execution.Owner."""
         self._unscrubbed = self._unscrubbed or told
-        self._kept.end(key, result.body)
         self._tell(key, result)
-
-    def _write_down(self, write: Callable[[], None]) -> None:
-        """Do `write`, and wait for room where there is none: what a hook did is done, and only we know its result."""
-        said = ""
-        while True:
-            try:
-                return write()
-            except errors.JournalBlocked as error:
-                if self.stopping:
-                    raise
-                if str(error) != said:
-                    said = str(error)
-                    log.error("%s; a result waits for that", error)
-                    notify.status("waiting, because the journal cannot be written")
-                self._may_be_silent(_BLOCKED)
-                self._await_nudge(_BLOCKED)
-
-    def _told_by_command(self, key: str, document: object, result: model.Result) -> bool:
-        """Whether the operator's own notifier (HEAT_CONFIG_NOTIFY), if there is one, has told Heat the result."""
-        command = self.config.notify_command
-        if not command or not model.is_id(key):
-            return False
-        if not self._kept.has(key):
-            # It was answered before it came to a hook. A notifier reads there where the result goes, or fails.
-            with contextlib.suppress(errors.AgentError):
-                self._kept.begin(key, document)
-        return runner.notify(command, self._kept.path(key), result, self.config)
 
     def _tell(self, key: str, result: model.Result) -> None:
         """Log how a deployment ended, and have the outbox and the next poll hurry."""

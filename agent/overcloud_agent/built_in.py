@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from overcloud_agent import configuration, journal, metadata, model, runner, scripts, settings
+from overcloud_agent import configuration, errors, metadata, model, runner, scripts, settings
+
+if TYPE_CHECKING:
+    from overcloud_agent.containers import batch
 
 log = logging.getLogger(__name__)
 
 
+# All of them.
+GROUPS = ("container-upgrade", "docker-cmd", "script", *metadata.TEMPLATE_GROUPS)
+
+# Deployments of this group that follow each other are worked on side by side.
+TOGETHER = "container-upgrade"
+
+
 def table(
     config: settings.Settings,
-    book: journal.Journal,
     configured: configuration.Configuration,
     stopping: Callable[[], bool],
+    part: batch.Part | None = None,
 ) -> dict[str, runner.BuiltIn]:
-    """Each group's function. `stopping` is asked by those that can be left between two steps."""
+    """Each group's function. `stopping` is asked by those that can be left between two steps; `part` as in line.py."""
 
     def upgrade_containers(deployment: model.Deployment, run: runner.Run) -> model.Result:
         # Podman's client is only loaded where a container is to be upgraded.
-        from overcloud_agent.containers import hook, steps
+        from overcloud_agent.containers import hook
 
-        record = steps.Journalled(book, deployment.id)
-        return hook.upgrade_containers(deployment, config, record, stopping, deadline=run.deadline)
+        return hook.upgrade_containers(deployment, config, stopping, deadline=run.deadline, part=part)
+
+    def run_docker_cmd(deployment: model.Deployment, run: runner.Run) -> model.Result:
+        from overcloud_agent.containers import docker_cmd
+
+        return docker_cmd.carry_out(deployment, lambda converted: upgrade_containers(converted, run))
 
     def run_script(deployment: model.Deployment, run: runner.Run) -> model.Result:
         name = model.plain(deployment.name or deployment.id)
@@ -41,6 +56,21 @@ def table(
 
     return {
         "container-upgrade": upgrade_containers,
+        "docker-cmd": run_docker_cmd,
         "script": run_script,
         **dict.fromkeys(metadata.TEMPLATE_GROUPS, render_templates),
     }
+
+
+def containers_of(document: object, config: settings.Settings) -> frozenset[str]:
+    """The containers of a deployment that may be worked on beside others; empty for one that has to be alone."""
+    from overcloud_agent.containers import spec
+
+    try:
+        deployment = model.parse_deployment(document)
+        if deployment.group != TOGETHER or runner.find_hook(TOGETHER, config.hooks_dirs, (TOGETHER,)):
+            return frozenset()
+        return frozenset(spec.parse(deployment.config))
+    except errors.BadInput:
+        # It is answered when its turn comes.
+        return frozenset()

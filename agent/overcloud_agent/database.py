@@ -11,7 +11,7 @@ from pathlib import Path
 
 from overcloud_agent import errors
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _WAY_OUT = "make room or mend the permissions; if it is damaged, move it away and start the agent again"
 
@@ -64,6 +64,12 @@ CREATE TABLE steps (
     detail TEXT NOT NULL DEFAULT ''
 ) STRICT;
 CREATE INDEX steps_by_deployment ON steps (deployment, container, step);
+CREATE TABLE migrations (
+    container TEXT NOT NULL,
+    identifier TEXT NOT NULL,
+    done_at REAL NOT NULL,
+    PRIMARY KEY (container, identifier)
+) STRICT;
 CREATE TABLE sources (
     name TEXT PRIMARY KEY,
     ok INTEGER NOT NULL,
@@ -85,6 +91,14 @@ ALTER TABLE signals ADD COLUMN holds INTEGER NOT NULL DEFAULT 0;
 DROP INDEX signals_by_state;
 CREATE INDEX signals_by_endpoint ON signals (state, endpoint, next_at);
 CREATE INDEX signals_by_deployment ON signals (deployment)
+""",
+    2: """
+CREATE TABLE migrations (
+    container TEXT NOT NULL,
+    identifier TEXT NOT NULL,
+    done_at REAL NOT NULL,
+    PRIMARY KEY (container, identifier)
+) STRICT
 """,
 }
 
@@ -125,14 +139,18 @@ def _is_damaged(path: Path) -> bool:
 
 
 class Database:
-    """One connection. Not for sharing between threads: each opens its own. All methods raise JournalError."""
+    """One connection. All methods raise JournalError.
 
-    def __init__(self, directory: Path) -> None:
+    Not for sharing between threads: each opens its own. With `shared` the caller sees to it that only one uses it at
+    a time.
+    """
+
+    def __init__(self, directory: Path, *, shared: bool = False) -> None:
         path = directory / "journal.sqlite"
         try:
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             _create_private(path)
-            self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=not shared)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")

@@ -10,30 +10,43 @@ import signal
 
 VARIABLE = "OVERCLOUD_AGENT_FAIL_POINT"
 
+# The steps of an upgrade and of the way back, as in containers/plan.py. Each has a point when it is written down and
+# not done (`begun`), and one when it is done and that is not written down (`done`).
+_UPGRADE = (
+    "clear",
+    "create",
+    "prepare",
+    "drain",
+    "stop",
+    "migrate",
+    "set-aside",
+    "swap",
+    "start",
+    "gate",
+    "commit",
+    "retire",
+    "discard",
+)
+_ROLLBACK = ("drop", "mark", "stop-failed", "put-back", "start")
+
 NAMES = (
     "metadata.kept",
     "journal.received",
     "journal.running",
     "deployed.written",
     "hook.ended",
+    "upgrade.pulled",
+    *(f"upgrade.{step}.{end}" for step in _UPGRADE for end in ("begun", "done")),
+    "migration.started",
+    "migration.ended",
+    "migration.recorded",
+    *(f"rollback.{step}.{end}" for step in _ROLLBACK for end in ("begun", "done")),
+    "rollback.recorded",
+    "upgrade.ended",
     "journal.finished",
     "deployed.told",
     "signal.sent",
     "signal.settled",
-    "upgrade.pulled",
-    "upgrade.created",
-    "upgrade.stopped",
-    "upgrade.old-renamed",
-    "upgrade.swapped",
-    "upgrade.started",
-    "upgrade.gated",
-    "upgrade.committed",
-    "upgrade.removed",
-    "rollback.marked",
-    "rollback.stopped",
-    "rollback.renamed",
-    "rollback.started",
-    "rollback.recorded",
 )
 
 

@@ -56,12 +56,12 @@ class Journal:
         self.mail = mail.Mail(store, clock, self._move)
 
     @classmethod
-    def open(cls, directory: Path, *, clock: Callable[[], float] = time.time) -> Self:
+    def open(cls, directory: Path, *, clock: Callable[[], float] = time.time, shared: bool = False) -> Self:
         """Open the journal in `directory`, creating both (0700, 0600) where they are missing.
 
-        Raises JournalError, with the way out, when it cannot be used.
+        `shared` as for Database. Raises JournalError, with the way out, when it cannot be used.
         """
-        return cls(database.Database(directory), clock)
+        return cls(database.Database(directory, shared=shared), clock)
 
     def close(self) -> None:
         """Close the connection."""
@@ -274,9 +274,11 @@ class Journal:
 
     # Steps
 
-    def begin_step(self, deployment: str, container: str, step: str, detail: str) -> int:
-        """Write down that a step is about to be done; returns its number."""
+    def begin_step(self, deployment: str, container: str, step: str, detail: str, *, ends: int = 0) -> int:
+        """Write down that a step is about to be done, and that the one numbered `ends` is; returns its number."""
         with self._store.transaction() as db:
+            if ends:
+                db.execute("UPDATE steps SET ended_at = ?, ok = 1 WHERE seq = ?", (self._clock(), ends))
             cursor = db.execute(
                 "INSERT INTO steps (deployment, container, step, started_at, detail) VALUES (?, ?, ?, ?, ?)",
                 (deployment, container, step, self._clock(), detail),
@@ -289,16 +291,49 @@ class Journal:
             db.execute("UPDATE steps SET ended_at = ?, ok = ? WHERE seq = ?", (self._clock(), int(ok), seq))
 
     def step(self, deployment: str, container: str, step: str, *, done: bool) -> str | None:
-        """The detail of a step that was begun (or, with `done`, done well), also by an earlier process; else None."""
+        """The detail of a step that was begun (or, with `done`, done well), also by an earlier process; else None.
+
+        An empty `step` stands for any.
+        """
         rows = self._store.read(
-            "SELECT detail FROM steps WHERE deployment = ? AND container = ? AND step = ?"
-            " AND (ok = 1 OR NOT ?) ORDER BY seq DESC LIMIT 1",
+            "SELECT detail FROM steps WHERE deployment = ?1 AND container = ?2 AND (step = ?3 OR ?3 = '')"
+            " AND (ok = 1 OR NOT ?4) ORDER BY seq DESC LIMIT 1",
             deployment,
             container,
             step,
             done,
         )
         return str(rows[0]["detail"]) if rows else None
+
+    def close_steps(self, deployment: str) -> None:
+        """Keep the steps of a deployment under another name, for the node's history."""
+        with self._store.transaction() as db:
+            name = f"{deployment} until {self._clock():.3f}"
+            db.execute("UPDATE steps SET deployment = ? WHERE deployment = ?", (name, deployment))
+
+    def migrated(self, container: str, identifier: str) -> bool:
+        """Whether a container's migration of that identifier was ever done."""
+        query = "SELECT 1 FROM migrations WHERE container = ? AND identifier = ?"
+        return bool(self._store.read(query, container, identifier))
+
+    def note_migrated(self, container: str, identifier: str) -> None:
+        """Write down that a migration is done; this outlives its deployment."""
+        with self._store.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO migrations VALUES (?, ?, ?)", (container, identifier, self._clock()))
+
+    def downtimes(self) -> dict[str, list[float]]:
+        """Seconds from stop to start of each upgrade that is known, by container, oldest first."""
+        query = (
+            "SELECT stopped.container AS container, min(started.ended_at) - stopped.started_at AS seconds"
+            " FROM steps stopped JOIN steps started ON started.deployment = stopped.deployment"
+            " AND started.container = stopped.container AND started.step = 'start' AND started.ok = 1"
+            " AND started.seq > stopped.seq WHERE stopped.step = 'stop' AND stopped.ok = 1"
+            " GROUP BY stopped.seq ORDER BY stopped.seq"
+        )
+        found: dict[str, list[float]] = {}
+        for row in self._store.read(query):
+            found.setdefault(row["container"], []).append(round(row["seconds"], 3))
+        return found
 
     # What people ask for
 

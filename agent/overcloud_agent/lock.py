@@ -52,6 +52,28 @@ def _locked(state_dir: Path, *, wait: bool) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def containers(state_dir: Path, *, shared: bool = False) -> Iterator[None]:
+    """Hold the lock of the node's containers: upgrades share it, a rollback by hand has it alone. Raises Busy."""
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / "containers.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise errors.JournalError(f"cannot use the state directory {state_dir}: {error.strerror}") from None
+    try:
+        if shared:
+            # Who rolls back by hand is soon done, and an upgrade that failed for it would have to be asked for again.
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        else:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise errors.Busy("containers are being upgraded", hint="try again when that is done") from None
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def _sign(descriptor: int, state_dir: Path) -> None:
     try:
         os.truncate(descriptor, 0)

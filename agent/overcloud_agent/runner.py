@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 REPEATABLE = frozenset(
     {
         "container-upgrade",
+        "docker-cmd",
         "package-update",
         "puppet",
         "ansible",
@@ -34,7 +35,7 @@ REPEATABLE = frozenset(
 )
 
 # Of these nobody but the agent knows how far the work came.
-OUR_OWN = frozenset({"container-upgrade", "package-update"})
+OUR_OWN = frozenset({"container-upgrade", "docker-cmd", "package-update"})
 
 INTERRUPTED = (
     "interrupted: the agent ended while this deployment ran, and its group cannot be assumed safe to run twice;"

@@ -6,11 +6,10 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from overcloud_agent import errors, failpoints, hook_io, identifiers, log, model
-from overcloud_agent.containers import engine, plan, podman_spec, spec, steps, upgrade
+from overcloud_agent import errors, failpoints, hook_io, lock, log, model
+from overcloud_agent.containers import batch, docker_cmd, engine, job, prepare, report, spec, steps, target, units, work
 
 if TYPE_CHECKING:
     from overcloud_agent import settings
@@ -22,65 +21,73 @@ _ACTIONS = ("", "CREATE", "UPDATE")
 def upgrade_containers(
     deployment: model.Deployment,
     config: settings.Settings,
-    record: steps.Steps,
     stopping: Callable[[], bool],
     *,
     deadline: float = math.inf,
+    part: batch.Part | None = None,
 ) -> model.Result:
     """Bring the containers of one deployment to what its config says.
 
-    Outputs: `changed`, `containers` (see _report), `containers_identifier`. A container that fails stops the line;
-    what was committed before it stays. `stopping` is asked between steps and while a pull or a gate goes on; past
-    `deadline` (of time.monotonic) no container is begun. Raises BadInput and EngineError while nothing has moved, and
-    Interrupted.
+    Outputs: see report.py. A container that fails stops the line; what was committed before it stays. `stopping` is
+    asked between steps and while a pull or a gate goes on; past `deadline` (of time.monotonic) no container is begun.
+    With `part`, other deployments are worked on at the same time, and the time that is waited for them does not count.
+    Raises BadInput and EngineError while nothing has moved, and Interrupted.
     """
+    if deployment.group == docker_cmd.GROUP and deployment.action == "DELETE":
+        return _delete(deployment, config, stopping)
     if deployment.action not in _ACTIONS:
         return model.succeeded(f"{deployment.action}: the containers stay as they are", outputs={"changed": False})
+    if deployment.input("mode") == "plan":
+        from overcloud_agent.containers import planning, preview_table
+
+        document = planning.plan_deployment(deployment, config)
+        return model.succeeded(preview_table.text(document), outputs={"changed": False, "plan": document})
     containers = spec.parse(deployment.config)
-    podman = engine.Engine(config.podman_url)
+    waves = spec.waves(containers)
+    asked = job.read(deployment)
+    part = part or batch.Part(batch.Batch(1, config.workers))
     alive = _Alive(stopping, deadline)
-    try:
-        targets = _prepare(podman, containers, deployment.id, alive)
-        failpoints.reach("upgrade.pulled")
-        outcomes = _upgrade_in_order(podman, targets, record, alive)
-    except (errors.EngineError, errors.BadInput) as error:
-        # Nothing has moved in this run, but an earlier one may have died with a service stopped.
-        outcomes = _restore_begun(podman, containers, deployment.id, record, stopping, error)
-        if not outcomes:
-            raise
-        targets = []
-    finally:
-        podman.close()
-    return _report(outcomes, targets, spec.notes(containers))
+    podman = engine.Engine(config.podman_url, timeout=config.podman_timeout)
+    starter = units.starter(config, podman)
+    with (
+        lock.containers(config.state_dir, shared=True),
+        steps.Journalled(config.state_dir, deployment.id) as record,
+        podman,
+    ):
+        site = work.Site(podman, starter, record, stopping)
+        targets: dict[str, target.Target] = {}
+        try:
+            targets = prepare.targets(
+                podman, containers, asked, config, starter, alive=alive, step_of=spec.steps(deployment.config)
+            )
+            failpoints.reach("upgrade.pulled")
+            left = deadline - time.monotonic()
+            part.prepared(alive.unless_stopping)
+            outcomes = work.do(site, containers, targets, waves, part.together, seconds=left)
+        except (errors.EngineError, errors.BadInput) as error:
+            # Nothing has moved in this run, but an earlier one may have died with a service stopped.
+            outcomes = work.restore(site, containers, deployment.id, error)
+            if not outcomes:
+                raise
+        if asked.complete and not any(outcome.failed for outcome in outcomes):
+            outcomes += work.remove_left(site, containers, asked, spec.steps(deployment.config))
+    failpoints.reach("upgrade.ended")
+    return report.result(
+        outcomes, targets, [name for wave in waves for name in wave], spec.notes(containers, units=starter.units)
+    )
 
 
-def _prepare(
-    podman: engine.Engine, containers: dict[str, spec.Container], deployment: str, alive: _Alive
-) -> list[upgrade.Target]:
-    podman.ping()
-    return [_target(podman, name, container, deployment, alive) for name, container in containers.items()]
-
-
-def _restore_begun(
-    podman: engine.Engine,
-    containers: dict[str, spec.Container],
-    deployment: str,
-    record: steps.Steps,
-    stopping: Callable[[], bool],
-    error: errors.AgentError,
-) -> list[upgrade.Outcome]:
-    """Go back from what an earlier process of this deployment began, because `error` keeps this one from going on."""
-    outcomes = []
-    for name, container in containers.items():
-        # A Podman that is away is only waited for where it is known that something had begun.
-        if record.begun(name, plan.Step.CREATE.value) is None and isinstance(error, errors.EngineAway):
-            continue
-        wanted = plan.Wanted(fingerprint="", deployment=deployment)
-        target = upgrade.Target(name=name, container=container, wanted=wanted, digest="", body={})
-        outcome = upgrade.Upgrader(podman, target, record, stopping).restore(str(error))
-        if outcome:
-            outcomes.append(outcome)
-    return outcomes
+def _delete(deployment: model.Deployment, config: settings.Settings, stopping: Callable[[], bool]) -> model.Result:
+    podman = engine.Engine(config.podman_url, timeout=config.podman_timeout)
+    with (
+        lock.containers(config.state_dir, shared=True),
+        steps.Journalled(config.state_dir, deployment.id) as record,
+        podman,
+    ):
+        site = work.Site(podman, units.starter(config, podman), record, stopping)
+        asked = job.read(deployment)
+        outcomes = work.remove_all(site, asked) if asked.owner else []
+    return report.result(outcomes, {}, [], [])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,139 +97,57 @@ class _Alive:
     stopping: Callable[[], bool]
     deadline: float
 
-    def __call__(self) -> None:
+    def unless_stopping(self) -> None:
         if self.stopping():
             raise errors.Interrupted("asked to stop before anything was changed")
+
+    def __call__(self) -> None:
+        self.unless_stopping()
         if time.monotonic() > self.deadline:
             raise errors.EngineError(
                 "the deployment ran out of time before anything was changed", hint="see its option `timeout`"
             )
 
 
-def _target(
-    podman: engine.Engine, name: str, container: spec.Container, deployment: str, alive: _Alive
-) -> upgrade.Target:
-    """Everything about one container that can go wrong without touching it: image, env files, values."""
-    try:
-        alive()
-        image = podman.pull(container.image, alive=alive)
-        env_files = _read_env_files(container)
-        fingerprint = spec.fingerprint(container, digest=image.digest, env_files=env_files)
-        labels = {
-            "config_id": deployment,
-            "container_name": name,
-            "managed_by": "overcloud-agent",
-            engine.LABEL_DEPLOYMENT: deployment,
-            engine.LABEL_DIGEST: image.digest,
-            engine.LABEL_FINGERPRINT: fingerprint,
-        }
-        body = podman_spec.generate(
-            container, name=name + spec.NEXT, image=image.id, labels=labels, env_files=env_files
-        )
-    except errors.BadInput as error:
-        raise errors.BadInput(error.message, path=f"$.config.{name}", hint=error.hint) from None
-    return upgrade.Target(
-        name=name,
-        container=container,
-        wanted=plan.Wanted(fingerprint=fingerprint, deployment=deployment),
-        digest=image.digest,
-        body=body,
-    )
-
-
-def _read_env_files(container: spec.Container) -> str:
-    paths = [container.env_file] if isinstance(container.env_file, str) else container.env_file
-    try:
-        return "\n".join(Path(path).read_text() for path in paths)
-    except (OSError, ValueError) as error:
-        raise errors.BadInput(f"cannot read an env_file: {error}", hint="it has to be on the node") from None
-
-
-def _upgrade_in_order(
-    podman: engine.Engine, targets: list[upgrade.Target], record: steps.Steps, alive: _Alive
-) -> list[upgrade.Outcome]:
-    outcomes: list[upgrade.Outcome] = []
-    for target in targets:
-        if time.monotonic() > alive.deadline:
-            outcomes.append(upgrade.Outcome(name=target.name, result="failed", error="the deployment ran out of time"))
-            break
-        outcomes.append(upgrade.Upgrader(podman, target, record, alive.stopping).run())
-        if outcomes[-1].failed:
-            break
-    return outcomes
-
-
-def _report(outcomes: list[upgrade.Outcome], targets: list[upgrade.Target], notes: list[str]) -> model.Result:
-    """The result for Heat. An output `containers` is a list of what upgrade.Outcome says, but for its log."""
-    reports: list[dict[str, Any]] = []
-    for outcome in outcomes:
-        report = dataclasses.asdict(outcome)
-        del report["log"], report["notes"]
-        reports.append({key: value for key, value in report.items() if value not in ("", None)})
-    fingerprints = {target.name: target.wanted.fingerprint for target in targets}
-    outputs = {
-        "changed": any(outcome.result != "unchanged" for outcome in outcomes),
-        "containers": reports,
-        "containers_identifier": identifiers.of(fingerprints),
-    }
-    lines = [f"{outcome.name}: {outcome.result}" for outcome in outcomes] + notes
-    lines += [f"{outcome.name}: {note}" for outcome in outcomes for note in outcome.notes]
-    failure = next((outcome for outcome in outcomes if outcome.failed), None)
-    if not failure:
-        return model.succeeded("\n".join(lines), outputs=outputs)
-    skipped = [target.name for target in targets[len(outcomes) :]]
-    lines += [f"{name}: not touched" for name in skipped]
-    said = f"the last lines of the container that failed:\n{failure.log}" if failure.log else ""
-    status = errors.GateError.exit_code if failure.result == "rolled back" else 1
-    return model.failed(failure.error, status=status, stdout="\n".join(lines), stderr=said, outputs=outputs)
-
-
 def describe() -> dict[str, Any]:
-    """What hooks/container-upgrade.json says: summary, description, and JSON Schemas of config and outputs."""
-    digest = {"type": "string", "pattern": "^sha256:[0-9a-f]{64}$"}
-    container = {
-        "type": "object",
-        "required": ["name", "result", "fingerprint", "new_digest", "steps"],
-        "properties": {
-            "name": {"type": "string"},
-            "result": {"enum": ["created", "upgraded", "started", "unchanged", "rolled back", "failed"]},
-            "old_digest": digest,
-            "new_digest": digest,
-            "fingerprint": digest,
-            "downtime": {"type": "number", "description": "seconds; absent when nothing was stopped"},
-            "steps": {"type": "array", "items": {"type": "string"}},
-            "error": {"type": "string"},
-        },
-    }
+    """What hooks/container-upgrade.json says: summary, description, and JSON Schemas of config, inputs and outputs."""
     return {
         "summary": "Upgrade containers one by one, with a gate and a way back.",
         "description": [
             "The config is a map of container names to their keys, in the format of paunch and",
-            "tripleo_container_manage, with the key `upgrade` added. It may be an object, or its JSON or YAML text.",
-            "Images are pulled before anything moves. A container whose image and keys did not change is not",
-            "touched. One that does not pass its gate is taken away and its predecessor is put back, running.",
+            "tripleo_container_manage, with the key `upgrade` added, or a map of TripleO's steps to such maps. It may",
+            "be an object, or its JSON or YAML text. Images are pulled before anything moves. A container whose image",
+            "and keys did not change is not touched. One that does not pass its gate is taken away and its predecessor",
+            "is put back, running.",
         ],
         "config": spec.schema(),
-        "inputs": {"type": "object", "properties": {}},
-        "outputs": {
+        "inputs": {
             "type": "object",
             "properties": {
-                "changed": {"type": "boolean"},
-                "containers": {"type": "array", "items": container},
-                "containers_identifier": digest,
+                "mode": {"enum": ["apply", "plan"], "description": "plan: tell what would change, and change nothing"},
+                "bootstrap": {"type": "boolean", "description": "migrations run on this node"},
+                "migrate_identifier": {"type": "string", "description": "migrations run once for each"},
+                "config_id": {"type": "string", "description": "the label of that name"},
+                "complete": {"type": "boolean", "description": "other containers of the config_id are removed"},
             },
         },
+        "outputs": {"type": "object", "properties": report.schema()},
     }
 
 
 def main() -> int:
     """The executable; see hook_io. It tells its story on stderr."""
     log.setup()
-    return hook_io.answer(_upgrade_here)
+    return hook_io.answer(upgrade_here)
 
 
-def _upgrade_here(deployment: model.Deployment) -> model.Result:
+def upgrade_here(deployment: model.Deployment) -> model.Result:
+    """Carry out a deployment as a hook does: with this node's configuration, without an agent."""
     # oslo.config takes as long to load as everything else together, and what is no deployment needs no settings.
     from overcloud_agent import settings
 
-    return upgrade_containers(deployment, settings.load(), steps.Told(), lambda: False)
+    config = settings.load()
+    result = upgrade_containers(deployment, config, lambda: False)
+    # Whoever asks again after this answer means it anew. Dying before, it is gone on with.
+    steps.close(config.state_dir, deployment.id)
+    return result
