@@ -36,7 +36,8 @@ class _Group(click.Group):
 def main(context: click.Context, config_file: Path | None, verbose: bool) -> None:
     """Run the software deployments that Heat has for this node, and tell Heat the results.
 
-    Exit codes: 0 done or nothing to do, 1 failed, 2 bad input, 3 rolled back, 75 try later, 130 interrupted.
+    Exit codes: 0 done or nothing to do, 1 failed, 2 bad input, 3 rolled back, 10 changes pending (plan --exit-code),
+    75 try later, 130 interrupted.
     """
     log.setup(verbose=verbose)
     context.obj = config_file
@@ -106,6 +107,49 @@ def flush(config_file: Path | None, deliver_within: float, as_json: bool) -> Non
         verb.show(report)
     if report["pending"]:
         sys.exit(errors.Busy.exit_code)
+
+
+@main.command()
+@click.argument("file", type=FILE)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--exit-code", is_flag=True, help="Exit with 10 when something would change.")
+@click.pass_obj
+def plan(config_file: Path | None, file: Path, as_json: bool, exit_code: bool) -> None:
+    """Tell what an upgrade to FILE would do: a container-upgrade config (JSON or YAML), or a deployment of it.
+
+    Nothing is changed, and no image is pulled.
+    """
+    from overcloud_agent import validate as checks
+    from overcloud_agent.containers import planning, preview_table
+
+    document = planning.plan_deployment(checks.deployment_in(file), settings.load(config_file))
+    if as_json:
+        click.echo(json.dumps(document, indent=2))
+    else:
+        preview_table.show(document)
+    if exit_code and document["changes"]:
+        sys.exit(errors.CHANGES_PENDING)
+
+
+@main.command()
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def rollback(config_file: Path | None, name: str, as_json: bool) -> None:
+    """Return to the previous container NAME that was kept, through the same steps and gate as an upgrade.
+
+    Heat is not told: its next deployment of the container brings back what its config says. Exits with 1 when the
+    previous container does not pass; the one that served then serves again.
+    """
+    from overcloud_agent.containers import rollback as verb
+
+    outcome = verb.roll_back(name, settings.load(config_file), lambda: False)
+    if as_json:
+        click.echo(json.dumps(verb.describe(outcome), indent=2))
+    elif not outcome.failed:
+        click.echo(f"{name}: {outcome.old_digest} is replaced by {outcome.new_digest}, which ran before it")
+    if outcome.failed:
+        raise errors.EngineError(outcome.error, hint=outcome.log)
 
 
 @main.command()
