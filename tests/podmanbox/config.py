@@ -82,9 +82,13 @@ def storage_conf(paths: layout.Layout, facts: machine.Machine) -> str:
 
 
 def registries_conf(registry: str) -> str:
-    """Return registries.conf: the box's own registry (plain HTTP), and no search elsewhere."""
+    """Return registries.conf: plain HTTP for the host of ``registry``, and no search elsewhere.
+
+    All of the host's ports count, so that a relay may stand in front of the registry.
+    """
     head = "unqualified-search-registries = []\n"
-    return head + toml({"[registry]": {"location": registry, "insecure": True}})
+    host = registry.rpartition(":")[0]
+    return head + toml({"[registry]": {"location": host, "insecure": True}})
 
 
 def registry_yml(storage: pathlib.Path, registry: str) -> str:
