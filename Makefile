@@ -12,7 +12,7 @@ export UNDERCLOUD_VENV ?= $(SCRATCH)/undercloud-venv
 export PYTHONPATH := $(CURDIR)/tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help packages install demo test lint unit hooks integration peer soak benchmark describe undercloud undercloud-down clean
+.PHONY: help packages install demo test lint unit hooks integration crash peer soak benchmark benchmark-swap describe undercloud undercloud-down clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,7 +21,7 @@ demo: packages install ## Watch a real Heat drive container upgrades through the
 	@$(VENV)/bin/python -m demo --scratch $(SCRATCH)
 
 test: packages install ## Run every test: linters, unit, hooks, integration (installs what it needs).
-	@$(VENV)/bin/python -m pytest tests
+	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests
 
 lint: install ## Run mypy, ruff and shellcheck only.
 	@$(VENV)/bin/python -m pytest tests/lint
@@ -35,11 +35,17 @@ hooks: packages install ## Run the tests of the hook executables only.
 integration: packages install ## Run the tests with real Podman and real Heat only.
 	@$(VENV)/bin/python -m pytest tests/integration
 
+crash: packages install ## Kill the agent at every fail point, and N=200 times at random moments; print a table.
+	@$(VENV)/bin/python -m crash --random $${N:-200} $(ARGS)
+
 peer: packages install ## Run the test suite of heat-agents, with the originals and with ours in their places.
 	@$(VENV)/bin/python -m pytest tests/peer
 
 benchmark: packages install ## Measure the agent and the reference stack side by side (ARGS='--help' tells what is there).
 	@$(VENV)/bin/python -m benchmarks.deployments $(ARGS)
+
+benchmark-swap: packages install ## Measure swaps of containers side by side: the agent, other ways, the floor (ARGS='--help').
+	@$(VENV)/bin/python -m benchmarks.container_swap $(ARGS)
 
 soak: packages install ## Run 1,000 deployments of a real Heat through a network that breaks 30 % of the requests.
 	@OVERCLOUD_AGENT_SOAK=$${OVERCLOUD_AGENT_SOAK:-1000} $(VENV)/bin/python -m pytest -s -o timeout=3600 \
@@ -48,6 +54,8 @@ soak: packages install ## Run 1,000 deployments of a real Heat through a network
 describe: install ## Write the hooks' descriptions (JSON Schemas) from the code.
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import hook; \
 	    print(json.dumps(hook.describe(), indent=2))' > hooks/container-upgrade.json
+	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import docker_cmd; \
+	    print(json.dumps(docker_cmd.describe(), indent=2))' > hooks/docker-cmd.json
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent import scripts; \
 	    print(json.dumps(scripts.describe(), indent=2))' > hooks/script.json
 
@@ -71,9 +79,12 @@ $(VENV)/installed: setup.py $(wildcard hooks/*)
 	@touch $@
 
 clean: ## Stop and remove everything that demo and tests made.
-	@for dir in $(SCRATCH)/podman $(SCRATCH)/demo/podman; do \
-	    [ ! -d $$dir ] || $(PYTHON) -m podmanbox down --wipe --dir $$dir; done
-	@for dir in $(UNDERCLOUD) $(SCRATCH)/test-undercloud $(SCRATCH)/full-undercloud $(SCRATCH)/expiry-undercloud \
-	    $(SCRATCH)/demo/undercloud $(SCRATCH)/benchmark-undercloud; do \
-	    [ ! -d $$dir ] || $(PYTHON) -m undercloud down --wipe --dir $$dir; done
+	@for scratch in $(SCRATCH) $(wildcard $(SCRATCH)/gw*); do \
+	    for dir in podman swap demo/podman; do \
+	        [ ! -d $$scratch/$$dir ] || $(PYTHON) -m podmanbox down --wipe --dir $$scratch/$$dir; done; \
+	    for dir in test-undercloud full-undercloud expiry-undercloud demo/undercloud benchmark-undercloud; do \
+	        [ ! -d $$scratch/$$dir ] || $(PYTHON) -m undercloud down --wipe --dir $$scratch/$$dir; done; \
+	    for dir in node test-node units-node; do \
+	        [ ! -d $$scratch/$$dir ] || $(PYTHON) -m nodebox down --dir $$scratch/$$dir; done; done
+	@[ ! -d $(UNDERCLOUD) ] || $(PYTHON) -m undercloud down --wipe --dir $(UNDERCLOUD)
 	@rm -rf $(SCRATCH) build dist agent/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -52,9 +52,11 @@ setuptools.setup(
         "test": [
             "build==1.3.0",
             "hypothesis>=6",
+            "jsonschema>=4",
             "mypy==2.4.1",
             "pytest==9.2.0",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.5",
             "python-heatclient>=4",
             "ruff==0.17.6",
             "types-psutil",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,8 +12,23 @@ import heatlike
 import images
 import nodes
 import places
+from overcloud_agent import settings
 from podmanbox import box
 from undercloud import box as clouds
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Executables that are given no configuration have one, or they would keep their state on the machine itself."""
+    directory = tmp_path_factory.mktemp("machine")
+    (directory / "agent.conf").write_text(f"[DEFAULT]\nstate_dir = {directory}/state\n")
+    before = os.environ.get(settings.CONFIG_VARIABLE)
+    os.environ[settings.CONFIG_VARIABLE] = str(directory / "agent.conf")
+    yield
+    if before is None:
+        del os.environ[settings.CONFIG_VARIABLE]
+    else:
+        os.environ[settings.CONFIG_VARIABLE] = before
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ def deployment(config: object, **more: Any) -> str:
         (deployment("{not json: ["), "neither JSON nor YAML"),
         (deployment({}), "the config is empty"),
         (deployment({"web": {"imgae": "x"}}), "$.config.web.imgae is not a known key (nearest: image)"),
-        (deployment({"web": {"image": None}}), "$.config.web.image: Expected `str`, got `null`"),
+        (deployment({"web": {"image": None}}), "$.config.web.image: the image is missing"),
         (deployment({"web": {"image": "x"}}, id="../../etc/x"), "is not an id"),
     ],
 )

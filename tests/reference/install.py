@@ -52,7 +52,7 @@ class Reference:
 
 def install() -> Reference:
     """The reference stack in SCRATCH; about a minute the first time. Raises UndercloudError when pip fails."""
-    found = Reference(places.SCRATCH / "reference-venv")
+    found = Reference(places.SHARED / "reference-venv")
     found.venv.mkdir(parents=True, exist_ok=True)
     with (found.venv / _MARKER).open("a+") as marker:
         # Another test session may be at it; it is then complete when the lock is ours.
@@ -82,7 +82,7 @@ def _empty(venv: Path) -> None:
 
 
 def _build(reference: Reference) -> None:
-    log = places.SCRATCH / "reference-install.log"
+    log = places.SHARED / "reference-install.log"
     # The caller's environment is kept: it may hold pip's proxy and index.
     environment = dict(os.environ)
     tools.run("venv", [sys.executable, "-m", "venv", str(reference.venv)], log, environment)
