@@ -51,7 +51,9 @@ soak: packages install ## Run 1,000 deployments of a real Heat through a network
 	@OVERCLOUD_AGENT_SOAK=$${OVERCLOUD_AGENT_SOAK:-1000} $(VENV)/bin/python -m pytest -s -o timeout=3600 \
 	    tests/integration/test_soak.py
 
-describe: install ## Write the hooks' descriptions (JSON Schemas) from the code.
+describe: install ## Write the hooks' descriptions and the plan's (JSON Schemas) from the code.
+	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import preview; \
+	    print(json.dumps(preview.schema(), indent=2))' > docs/plan.schema.json
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import hook; \
 	    print(json.dumps(hook.describe(), indent=2))' > hooks/container-upgrade.json
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import docker_cmd; \

@@ -21,7 +21,7 @@ setuptools.setup(
     scripts=HOOKS,
     data_files=[
         ("share/overcloud-agent/hooks", SCHEMAS),
-        ("share/overcloud-agent", ["docs/overcloud-agent.service"]),
+        ("share/overcloud-agent", ["docs/overcloud-agent.service", "docs/plan.schema.json"]),
     ],
     entry_points={
         "console_scripts": [

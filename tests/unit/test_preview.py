@@ -4,12 +4,14 @@ import io
 import json
 from typing import Any
 
+import jsonschema
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich import console
 
+import places
 from overcloud_agent.containers import preview, preview_table, spec
 
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -97,6 +99,15 @@ def test_the_schema_says_what_every_key_is() -> None:
     definitions = preview.schema()["$defs"]
     assert set(definitions) == {"Document", "Entry", "Difference", "Totals"}
     assert set(definitions["Entry"]["required"]) == set(definitions["Entry"]["properties"])
+
+
+def test_the_schema_that_is_shipped_is_the_code_s() -> None:
+    shipped = (places.ROOT / "docs" / "plan.schema.json").read_text()
+    assert shipped == json.dumps(preview.schema(), indent=2) + "\n", "`make describe` writes it"
+
+
+def test_a_plan_is_valid_by_its_schema() -> None:
+    jsonschema.validate(plan(None, None), preview.schema())
 
 
 def test_nothing_is_no_change() -> None:
