@@ -37,7 +37,7 @@ class HeatLike:
         """When (on the monotonic clock) a poll was answered, its method, its path and the answer's status."""
         self.connections = 0
         self.validator = ""
-        """The header (ETag or Last-Modified) by which a poll of /temp-url/ may ask whether there is anything new."""
+        """The headers (ETag, Last-Modified) by which a poll of /temp-url/ may ask whether there is anything new."""
         self.mute = False
         """True takes polls and never answers, until it is False again."""
         self.raw: bytes | None = None
@@ -127,14 +127,20 @@ class HeatLike:
                 if not self._changed.wait(max(deadline - time.monotonic(), 0)):
                     raise AssertionError(f"no signal for {key} within {within} s; there are {str(self.signals)[:2000]}")
 
-    def _mark(self, body: bytes) -> str:
-        """What the validator says of the metadata; Last-Modified knows a change by when this first saw it."""
-        if not self.validator:
-            return ""
-        if self.validator == "ETag":
-            return f'"{hashlib.sha256(body).hexdigest()}"'
+    def _marks(self, body: bytes) -> dict[str, str]:
+        """What the validators say of the metadata.
+
+        Last-Modified knows a change by when this first saw it; beside an ETag, as Swift sends it, all changes fall into
+        one second.
+        """
         seconds = self._versions.setdefault(body, 1_767_225_600 + len(self._versions))
-        return email.utils.formatdate(seconds, usegmt=True)
+        if self.validator == "ETag, Last-Modified":
+            seconds = 1_767_225_600
+        all_of_them = {
+            "ETag": f'"{hashlib.sha256(body).hexdigest()}"',
+            "Last-Modified": email.utils.formatdate(seconds, usegmt=True),
+        }
+        return {name: mark for name, mark in all_of_them.items() if name in self.validator}
 
     def _take(self, path: str, body: bytes) -> int:
         with self._changed:
@@ -178,13 +184,14 @@ class HeatLike:
                 self._poll(body.encode() if heat.raw is None else heat.raw)
 
             def _poll(self, body: bytes) -> None:
-                mark = heat._mark(body)
-                known = self.headers.get("If-None-Match") or self.headers.get("If-Modified-Since")
-                status = 503 if heat.down else 304 if mark and known == mark else 200
+                marks = heat._marks(body)
+                # Either is enough for Swift.
+                known = {self.headers.get("If-None-Match"), self.headers.get("If-Modified-Since")}
+                status = 503 if heat.down else 304 if known & set(marks.values()) else 200
                 with heat._changed:
                     heat.polled.append((time.monotonic(), self.command, self.path, status))
                     heat._changed.notify_all()
-                self._answer(status, b"" if status == 304 else body, {heat.validator: mark} if mark else {})
+                self._answer(status, b"" if status == 304 else body, marks)
 
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))

@@ -12,6 +12,7 @@ import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
+from email import utils
 from typing import Any, Protocol
 
 import requests
@@ -24,7 +25,8 @@ _LONGEST_ANSWER = 256 * 1024 * 1024
 # The collectors' timeouts are for each single read; an answer as a whole may take this many times as long.
 _WHOLE = 6.0
 
-_CONDITIONS = {"ETag": "If-None-Match", "Last-Modified": "If-Modified-Since"}
+# Seconds by which an answer has to be younger than its Last-Modified before that can stand for its content.
+_SETTLED = 2.0
 
 _CHUNK = 65536
 
@@ -294,11 +296,28 @@ class _Requests:
     def _compare(self, content: bytes, headers: Mapping[str, str]) -> None:
         digest = hashlib.blake2b(content).digest()
         if digest == self._digest:
+            self._validators = _conditions(headers)
             raise Unchanged
-        self._fetched = (digest, {mine: headers[theirs] for theirs, mine in _CONDITIONS.items() if theirs in headers})
+        self._fetched = (digest, _conditions(headers))
 
     def understood(self) -> None:
         self._digest, self._validators = self._fetched
+
+
+def _conditions(headers: Mapping[str, str]) -> dict[str, str]:
+    """The headers by which a server can say that it still has the content of an answer with these ones.
+
+    Only one of them: Swift says 304 when either holds. A Last-Modified of the second in which the content was asked for
+    is none: what is written later in that second has the same (RFC 9110, section 8.8.2.2), and would never be seen.
+    """
+    if "ETag" in headers:
+        return {"If-None-Match": headers["ETag"]}
+    try:
+        modified, told = (utils.parsedate_to_datetime(headers[name]) for name in ("Last-Modified", "Date"))
+        settled = (told - modified).total_seconds() >= _SETTLED
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return {"If-Modified-Since": headers["Last-Modified"]} if settled else {}
 
 
 def _read(answer: requests.Response) -> bytes:

@@ -48,7 +48,7 @@ def test_bad_input_is_answered_through_heat(heat_stacks: stacks.Stacks, podman: 
         "not_json": ("container-upgrade", "{not json: [", {}, "neither JSON nor YAML"),
         "unknown_key": ("container-upgrade", {"a": {"imgae": image}}, {}, "(nearest: image)"),
         "no_image": ("container-upgrade", {"b": {"image": f"{podman.registry}/none:1"}}, {}, "cannot pull"),
-        "null_image": ("container-upgrade", {"c": {"image": None}}, {}, "Expected `str`, got `null`"),
+        "null_image": ("container-upgrade", {"c": {"image": None}}, {}, "$.config.c.image: the image is missing"),
         "silent": ("silent", "x", {}, "printed no result"),
         "garbage": ("garbage", "x", {}, "is not JSON"),
         "huge": ("huge", "x", {}, "is not JSON"),

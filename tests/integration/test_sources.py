@@ -86,7 +86,7 @@ def test_a_poll_of_heats_cfn_api_is_one_request_on_a_kept_connection(node: nodes
     assert heat.connections == 1
 
 
-@pytest.mark.parametrize("validator", ["ETag", "Last-Modified"])
+@pytest.mark.parametrize("validator", ["ETag", "Last-Modified", "ETag, Last-Modified"])
 def test_a_poll_of_an_object_asks_whether_there_is_anything_new(
     node: nodes.Node, heat: heatlike.HeatLike, validator: str
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from overcloud_agent import collect, nesting, settings
+from overcloud_agent import collect, collectors, nesting, settings
 
 
 def pace(low: float, high: float, middle: bool = True) -> collect.Pace:
@@ -65,3 +65,27 @@ def test_depth_is_counted_without_recursion(levels: int, shallow: bool) -> None:
     assert nesting.is_shallow(document) is shallow
     # Python lets go of nested lists without recursion, too.
     del document
+
+
+SECOND = "Tue, 24 Nov 2026 12:00:00 GMT"
+NEXT = "Tue, 24 Nov 2026 12:00:01 GMT"
+LATER = "Tue, 24 Nov 2026 12:00:02 GMT"
+
+
+@pytest.mark.parametrize(
+    ("headers", "conditions"),
+    [
+        ({"ETag": '"a"', "Last-Modified": SECOND, "Date": LATER}, {"If-None-Match": '"a"'}),
+        ({"Last-Modified": SECOND, "Date": LATER}, {"If-Modified-Since": SECOND}),
+        # What is written later in that second would have the same Last-Modified, and would never be seen.
+        ({"Last-Modified": SECOND, "Date": SECOND}, {}),
+        ({"Last-Modified": SECOND, "Date": NEXT}, {}),
+        ({"Last-Modified": SECOND}, {}),
+        ({"Last-Modified": "yesterday", "Date": LATER}, {}),
+        ({}, {}),
+    ],
+)
+def test_an_object_that_may_have_changed_is_not_taken_for_the_same(
+    headers: dict[str, str], conditions: dict[str, str]
+) -> None:
+    assert collectors._conditions(headers) == conditions

@@ -147,7 +147,7 @@ def left(
     labels = {asked.label(step_of.get(name)) for name in containers}
     return [
         (name, one)
-        for name, one in found.items()
+        for name, one in sorted(found.items())
         if (one.owner == asked.owner if asked.owner else one.config_id in labels)
         and one.managed_by.startswith(_TOOLS)
         and not {name, one.name} & containers.keys()
