@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from overcloud_agent import errors, failpoints, hook_io, lock, log, model
@@ -46,46 +47,63 @@ def upgrade_containers(
     waves = spec.waves(containers)
     asked = job.read(deployment)
     part = part or batch.Part(batch.Batch(1, config.workers))
-    alive = _Alive(stopping, deadline)
+    with _site(deployment, config, stopping) as site:
+        targets, outcomes = _bring(site, containers, waves, asked, config, part, _Alive(stopping, deadline))
+        if asked.complete and not any(outcome.failed for outcome in outcomes):
+            outcomes += work.remove_left(site, containers, asked, _steps(containers))
+    failpoints.reach("upgrade.ended")
+    order = [name for wave in waves for name in wave]
+    return report.result(outcomes, targets, order, spec.notes(containers, units=site.starter.units))
+
+
+def _bring(
+    site: work.Site,
+    containers: dict[str, spec.Container],
+    waves: list[list[str]],
+    asked: job.Job,
+    config: settings.Settings,
+    part: batch.Part,
+    alive: _Alive,
+) -> tuple[dict[str, target.Target], list[target.Outcome]]:
+    """Pull, check, and upgrade in order; or go back from what an earlier process left half done."""
+    targets: dict[str, target.Target] = {}
+    try:
+        targets = prepare.targets(
+            site.podman, containers, asked, config, site.starter, alive=alive, step_of=_steps(containers)
+        )
+        failpoints.reach("upgrade.pulled")
+        left = alive.deadline - time.monotonic()
+        part.prepared(alive.unless_stopping)
+        return targets, work.do(site, containers, targets, waves, part.together, seconds=left)
+    except (errors.EngineError, errors.BadInput) as error:
+        # Nothing has moved in this run, but an earlier one may have died with a service stopped.
+        outcomes = work.restore(site, containers, asked.deployment, error)
+        if not outcomes:
+            raise
+        return targets, outcomes
+
+
+def _steps(containers: dict[str, spec.Container]) -> dict[str, int]:
+    """TripleO's step of each container that has one."""
+    return {name: container.step for name, container in containers.items() if container.step is not None}
+
+
+@contextlib.contextmanager
+def _site(deployment: model.Deployment, config: settings.Settings, stopping: Callable[[], bool]) -> Iterator[work.Site]:
+    """Podman, the journal, and the lock of the node's containers, for as long as a deployment is worked on."""
     podman = engine.Engine(config.podman_url, timeout=config.podman_timeout)
-    starter = units.starter(config, podman)
     with (
         lock.containers(config.state_dir, shared=True),
         steps.Journalled(config.state_dir, deployment.id) as record,
         podman,
     ):
-        site = work.Site(podman, starter, record, stopping)
-        targets: dict[str, target.Target] = {}
-        try:
-            targets = prepare.targets(
-                podman, containers, asked, config, starter, alive=alive, step_of=spec.steps(deployment.config)
-            )
-            failpoints.reach("upgrade.pulled")
-            left = deadline - time.monotonic()
-            part.prepared(alive.unless_stopping)
-            outcomes = work.do(site, containers, targets, waves, part.together, seconds=left)
-        except (errors.EngineError, errors.BadInput) as error:
-            # Nothing has moved in this run, but an earlier one may have died with a service stopped.
-            outcomes = work.restore(site, containers, deployment.id, error)
-            if not outcomes:
-                raise
-        if asked.complete and not any(outcome.failed for outcome in outcomes):
-            outcomes += work.remove_left(site, containers, asked, spec.steps(deployment.config))
-    failpoints.reach("upgrade.ended")
-    return report.result(
-        outcomes, targets, [name for wave in waves for name in wave], spec.notes(containers, units=starter.units)
-    )
+        yield work.Site(podman, units.starter(config, podman), record, stopping)
 
 
 def _delete(deployment: model.Deployment, config: settings.Settings, stopping: Callable[[], bool]) -> model.Result:
-    podman = engine.Engine(config.podman_url, timeout=config.podman_timeout)
-    with (
-        lock.containers(config.state_dir, shared=True),
-        steps.Journalled(config.state_dir, deployment.id) as record,
-        podman,
-    ):
-        site = work.Site(podman, units.starter(config, podman), record, stopping)
-        asked = job.read(deployment)
+    """docker-cmd's containers of a deployment that Heat deletes are removed."""
+    asked = job.read(deployment)
+    with _site(deployment, config, stopping) as site:
         outcomes = work.remove_all(site, asked) if asked.owner else []
     return report.result(outcomes, {}, [], [])
 
