@@ -26,9 +26,9 @@ SEED = 20261
 SHARE = 0.3
 REAL = int(os.environ.get("OVERCLOUD_AGENT_SOAK") or 40)
 MADE_UP = 1100
-# Deployments in one stack. They all change the metadata of one server, and Heat has those that collide wait and try
-# again: twice as many take several times as long, and at times minutes.
+# Deployments in one stack, and how many of them Heat may work on at a time.
 BATCH = 10
+CHAINS = 3
 # The batch in the middle of which Heat restarts.
 RESTARTED = 1
 # By how many deployments the list of the made-up Heat grows at a time.
@@ -162,7 +162,7 @@ def test_a_real_heat(tmp_path: Path, undercloud: clouds.Undercloud) -> None:
                 killer.kill()
                 if batch == RESTARTED:
                     counter.hold.touch()
-                heat.create(f"soak-{batch}", many(server, size))
+                heat.create(f"soak-{batch}", many(server, size, chained=batch != RESTARTED))
                 if batch == RESTARTED:
                     restart_in_the_middle(undercloud, between, node, counter, first + size)
                 between.ledger.await_accepted(first + size, within=300)
@@ -181,10 +181,18 @@ def write_sources(node: nodes.Node, cfn: dict[str, str]) -> None:
     node.sources.write_text("\n".join([f"{head}[cfn]", *(f"{key} = {value}" for key, value in cfn.items()), ""]))
 
 
-def many(server: str, size: int) -> dict[str, Any]:
-    """The resources of `size` deployments of one config: cheaper for Heat than a config for each."""
+def many(server: str, size: int, *, chained: bool) -> dict[str, Any]:
+    """The resources of `size` deployments of one config: cheaper for Heat than a config for each.
+
+    They come a few at a time if `chained`, else all at once, which takes Heat's database minutes now and then: they all
+    change the metadata of one server.
+    """
     part = stacks.deployment(server, counting.GROUP, "x")
-    return {"config": part["config"], **{f"d{index}": part["deployment"] for index in range(size)}}
+    made = {"config": part["config"]}
+    for index in range(size):
+        before = {"depends_on": f"d{index - CHAINS}"} if chained and index >= CHAINS else {}
+        made[f"d{index}"] = {**part["deployment"], **before}
+    return made
 
 
 def restart_in_the_middle(
