@@ -43,7 +43,6 @@ setuptools.setup(
         "psutil>=5.9",
         "python-keystoneclient>=5",
         "PyYAML>=6",
-        "python-keystoneclient>=5",
         "requests>=2.31",
         "rich>=13",
         "websocket-client>=1.5",

@@ -266,7 +266,6 @@ def entry(name: str, created: str = "2026-01-01T00:00:00Z", **labels: str) -> di
 def test_a_container_is_found_by_its_name_first() -> None:
     listed = [entry("web-abcd1234", container_name="web"), entry("web", container_name="web")]
     assert adoption.find("web", listed) == "web"
-    assert adoption.superseded("web", listed) == ["web-abcd1234"]
 
 
 def test_of_containers_under_other_names_the_youngest_is_found() -> None:
@@ -279,7 +278,6 @@ def test_of_containers_under_other_names_the_youngest_is_found() -> None:
         {"Names": ["web-eeeeeeee"], "Labels": None},
     ]
     assert adoption.find("web", listed) == "web-bbbbbbbb"
-    assert adoption.superseded("web", listed) == ["web-aaaaaaaa"]
 
 
 def test_a_container_that_is_nowhere_is_not_found() -> None:

@@ -61,13 +61,6 @@ def find(name: str, listed: Iterable[Mapping[str, Any]]) -> str | None:
     return str(youngest["Names"][0]) if youngest else None
 
 
-def superseded(name: str, listed: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The other containers NAME-xxxxxxxx that docker-cmd left behind of `name`, but for the one that `find` finds."""
-    listed = list(listed)
-    found = find(name, listed)
-    return sorted(entry["Names"][0] for entry in listed if _is_suffixed(name, entry) and found not in entry["Names"])
-
-
 def _is_suffixed(name: str, entry: Mapping[str, Any]) -> bool:
     labels = entry.get("Labels") or {}
     real = str((entry.get("Names") or [""])[0])
