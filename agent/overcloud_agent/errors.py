@@ -10,6 +10,7 @@
     |   +-- EngineAway          1   ... is not there, or does not answer in time
     |   +-- EngineFailed        1   ... failed by its own account, which may pass
     +-- GateError               3   a container did not pass its gate
+    +-- PackageError            1   the package manager refused or failed
     +-- Busy                   75   another agent holds the lock: try later
     +-- Interrupted           130   asked to stop; what is left resumes at the next start
 
@@ -78,6 +79,10 @@ class GateError(AgentError):
     """A container did not become (or stay) what its gate asks for."""
 
     exit_code = 3
+
+
+class PackageError(AgentError):
+    """The package manager, a repository or the package database refused or failed."""
 
 
 class Busy(AgentError):
