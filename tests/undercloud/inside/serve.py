@@ -21,6 +21,7 @@ import waitress
 
 ADDRESS = "127.0.0.1"
 THREADS = 8
+CONNECTIONS = 10_000
 STOP_SECONDS = 1.0
 
 Application = Callable[..., Any]
@@ -132,8 +133,20 @@ def _configure_heat(config: str) -> None:
 
 
 def serve(application: Application, port: int) -> None:
-    """Listen on the port now, and answer from THREADS threads."""
-    server = waitress.create_server(application, host=ADDRESS, port=port, threads=THREADS)
+    """Listen on the port now, and answer from THREADS threads.
+
+    Heat's threads leave connections to Keystone open. At its hundredth waitress accepts no more, unless told otherwise,
+    and all of Heat stands still until some are two minutes old, which is when it closes them.
+    """
+    server = waitress.create_server(
+        application,
+        host=ADDRESS,
+        port=port,
+        threads=THREADS,
+        connection_limit=CONNECTIONS,
+        # The other way, select, ends at the file descriptor 1024.
+        asyncore_use_poll=True,
+    )
     threading.Thread(target=server.run, daemon=True).start()
 
 
