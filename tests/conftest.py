@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+import gated
 import heatlike
 import images
 import nodes
 import places
 from overcloud_agent import settings
+from overcloud_agent.containers import engine
 from podmanbox import box
 from undercloud import box as clouds
 
@@ -57,6 +59,19 @@ def podman() -> Iterator[box.PodmanBox]:
     images.build_checked(made, "service:checked")
     yield made
     made.down()
+
+
+@pytest.fixture
+def empty(podman: box.PodmanBox) -> Iterator[box.PodmanBox]:
+    podman.remove_containers()
+    yield podman
+    podman.remove_containers()
+
+
+@pytest.fixture
+def api(empty: box.PodmanBox) -> Iterator[engine.Engine]:
+    with gated.connected(empty) as made:
+        yield made
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 import places
+from benchmarks import arguments
 from benchmarks.container_swap import api, figures, many, service, sides, swap, trace
 from podmanbox import box
 from podmanbox import errors as box_errors
@@ -131,26 +132,15 @@ PARTS: dict[str, Callable[[box.PodmanBox, argparse.Namespace, dict[str, str]], _
 
 
 def _parser() -> argparse.ArgumentParser:
+    counts = arguments.counts
     parser = argparse.ArgumentParser(prog="benchmarks.container_swap", description="Swaps of containers, compared.")
     parser.add_argument("--count", type=int, default=30, help="swaps of each side, single requests of a trace (30)")
     parser.add_argument("--runs", type=int, default=3, help="runs with many containers, and with nothing to do (3)")
-    parser.add_argument("--containers", type=_counts, default=[1, 10, 50], help="containers to replace (1,10,50)")
-    parser.add_argument("--known", type=_counts, default=[1, 10, 100], help="containers with nothing to do (1,10,100)")
-    parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"some parts only: {','.join(PARTS)}")
-    parser.add_argument("--json", action="store_true", help="print JSON, with all samples")
+    parser.add_argument("--containers", type=counts, default=[1, 10, 50], help="containers to replace (1,10,50)")
+    parser.add_argument("--known", type=counts, default=[1, 10, 100], help="containers with nothing to do (1,10,100)")
+    arguments.add_common(parser, PARTS)
     parser.add_argument("--trace", action="store_true", help="show the requests of one swap of ours instead")
     return parser
-
-
-def _counts(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
-
-
-def _parts(text: str) -> list[str]:
-    chosen = text.split(",")
-    if unknown := [part for part in chosen if part not in PARTS]:
-        raise argparse.ArgumentTypeError(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    return chosen
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import places
 import stacks
+from benchmarks import arguments
 from benchmarks.deployments import figures, forks, idle, known, latency
 from reference import install
 from undercloud import box
@@ -81,26 +82,15 @@ def _cloud() -> Iterator[latency.Cloud]:
 
 
 def _parser() -> argparse.ArgumentParser:
+    counts = arguments.counts
     parser = argparse.ArgumentParser(
         prog="benchmarks.deployments", description="overcloud-agent and the reference stack."
     )
     parser.add_argument("--runs", type=int, default=3, help="runs of each side; the figures are medians (3)")
-    parser.add_argument("--known", type=_counts, default=[10, 1000, 10000], help="known deployments (10,1000,10000)")
+    parser.add_argument("--known", type=counts, default=[10, 1000, 10000], help="known deployments (10,1000,10000)")
     parser.add_argument("--idle-seconds", type=float, default=60.0, help="how long a daemon is watched idling (60)")
-    parser.add_argument("--only", type=_parts, default=list(PARTS), help=f"some parts only: {','.join(PARTS)}")
-    parser.add_argument("--json", action="store_true", help="print JSON, with all samples")
+    arguments.add_common(parser, PARTS)
     return parser
-
-
-def _counts(text: str) -> list[int]:
-    return [int(part) for part in text.split(",")]
-
-
-def _parts(text: str) -> list[str]:
-    chosen = text.split(",")
-    if unknown := [part for part in chosen if part not in PARTS]:
-        raise argparse.ArgumentTypeError(f"there is no part {unknown[0]!r}; there are {', '.join(PARTS)}")
-    return chosen
 
 
 if __name__ == "__main__":

@@ -20,20 +20,6 @@ from overcloud_agent import errors
 from overcloud_agent.containers import engine, execs
 from podmanbox import box
 
-
-@pytest.fixture
-def empty(podman: box.PodmanBox) -> Iterator[box.PodmanBox]:
-    podman.remove_containers()
-    yield podman
-    podman.remove_containers()
-
-
-@pytest.fixture
-def api(empty: box.PodmanBox) -> Iterator[engine.Engine]:
-    with gated.connected(empty) as made:
-        yield made
-
-
 # Exec
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from overcloud_agent import errors
-from overcloud_agent.containers import probes, spec
+from overcloud_agent.containers import addresses, probes, spec
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
@@ -146,25 +146,25 @@ def test_a_name_that_does_not_resolve_is_said() -> None:
     [("127.0.0.1:3306", "127.0.0.1", 3306), ("[::1]:80", "::1", 80), ("db.example:1", "db.example", 1)],
 )
 def test_an_address_is_host_and_port(target: str, host: str, port: int) -> None:
-    found = probes.of_tcp(target)
+    found = addresses.of_tcp(target)
     assert (found.host, found.port, found.shown) == (host, port, target)
 
 
 @pytest.mark.parametrize("target", ["", "db", ":80", "db:", "db:x", "db:0", "db:70000", "db:80/x", "u@db:80", "a b:80"])
 def test_what_is_none_is_bad_input(target: str) -> None:
     with pytest.raises(errors.BadInput):
-        probes.of_tcp(target)
+        addresses.of_tcp(target)
 
 
 @pytest.mark.parametrize("url", ["", "db", "ftp://db/", "http://", "http://db:x/", "http://[::1/", "http://a b/"])
 def test_what_is_no_url_is_bad_input(url: str) -> None:
     with pytest.raises(errors.BadInput):
-        probes.of_url(url)
+        addresses.of_url(url)
 
 
 def test_an_address_is_shown_without_secrets() -> None:
-    assert probes.of_url("https://me:pw@[::1]:8443/a/b?c=d").shown == "https://[::1]:8443/a/b"
-    assert probes.of_url("https://host/").port == 443
+    assert addresses.of_url("https://me:pw@[::1]:8443/a/b?c=d").shown == "https://[::1]:8443/a/b"
+    assert addresses.of_url("https://host/").port == 443
 
 
 @pytest.mark.parametrize(

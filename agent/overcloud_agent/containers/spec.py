@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 
 from overcloud_agent import errors, identifiers
-from overcloud_agent.containers import documents, loose, order, podman_spec, probes, values
+from overcloud_agent.containers import addresses, documents, loose, order, podman_spec, values
 from overcloud_agent.containers import schema as schemas
 
 # The names of the containers that stand in during an upgrade.
@@ -306,10 +306,10 @@ def _check(container: Container) -> None:
 def _check_gate(gate: Gate, path: str) -> None:
     with values.at(f"{path}.http"):
         if gate.http:
-            probes.of_url(gate.http)
+            addresses.of_url(gate.http)
     with values.at(f"{path}.tcp"):
         if gate.tcp:
-            probes.of_tcp(gate.tcp)
+            addresses.of_tcp(gate.tcp)
     if gate.exec and not gate.exec[0].strip():
         raise errors.BadInput("a command begins with a program", path=f"{path}.exec")
 
