@@ -7,12 +7,11 @@ import sys
 from collections.abc import Callable, Sequence
 
 import places
-from benchmarks import arguments
-from benchmarks.container_swap import api, figures, many, service, sides, swap, trace
+from benchmarks import options
+from benchmarks.container_swap import api, auto_update, figures, many, service, sides, swap, trace
+from nodebox import box as nodeboxes
 from podmanbox import box
 from podmanbox import errors as box_errors
-
-_AUTO_UPDATE = "podman auto-update"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,19 +47,28 @@ _Measured = tuple[list[figures.Section], list[figures.Aim]]
 
 
 def _host(podman: box.PodmanBox, arguments: argparse.Namespace, _: dict[str, str]) -> _Measured:
-    return _swaps(podman, arguments.count, "the host's network", service.on_host)
+    with nodeboxes.NodeBox(places.SCRATCH / "swap-node", registry=podman.registry) as node:
+        where = service.on_host("auto-update")
+        more = [auto_update.AutoUpdate(podman, where, node)]
+        return _swaps(podman, arguments.count, "the host's network", service.on_host, more)
 
 
 def _bridge(podman: box.PodmanBox, arguments: argparse.Namespace, _: dict[str, str]) -> _Measured:
     return _swaps(podman, arguments.count, "a bridge network", lambda name: service.on_bridge(podman, name))
 
 
-def _swaps(podman: box.PodmanBox, count: int, network: str, place: Callable[[str], service.Service]) -> _Measured:
+def _swaps(
+    podman: box.PodmanBox,
+    count: int,
+    network: str,
+    place: Callable[[str], service.Service],
+    more: Sequence[sides.Side] = (),
+) -> _Measured:
     """One swap of each side after the other, again and again, so that the machine's moods touch all of them."""
     section = figures.Section(f"Downtime of one swap, {network}", "ms", sides.Floor.name)
-    section.absent[_AUTO_UPDATE] = sides.why_no_auto_update()
     compared: list[sides.Side] = [
-        kind(podman, place(kind.name.replace("+", "-"))) for kind in (sides.Ours, sides.CommandLine, sides.Floor)
+        *(kind(podman, place(kind.name.replace("+", "-"))) for kind in (sides.Ours, sides.CommandLine, sides.Floor)),
+        *more,
     ]
     old = service.VERSIONS[0]
     for side in compared:
@@ -132,13 +140,13 @@ PARTS: dict[str, Callable[[box.PodmanBox, argparse.Namespace, dict[str, str]], _
 
 
 def _parser() -> argparse.ArgumentParser:
-    counts = arguments.counts
+    counts = options.counts
     parser = argparse.ArgumentParser(prog="benchmarks.container_swap", description="Swaps of containers, compared.")
     parser.add_argument("--count", type=int, default=30, help="swaps of each side, single requests of a trace (30)")
     parser.add_argument("--runs", type=int, default=3, help="runs with many containers, and with nothing to do (3)")
     parser.add_argument("--containers", type=counts, default=[1, 10, 50], help="containers to replace (1,10,50)")
     parser.add_argument("--known", type=counts, default=[1, 10, 100], help="containers with nothing to do (1,10,100)")
-    arguments.add_common(parser, PARTS)
+    options.add_common(parser, PARTS)
     parser.add_argument("--trace", action="store_true", help="show the requests of one swap of ours instead")
     return parser
 

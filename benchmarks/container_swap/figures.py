@@ -19,8 +19,6 @@ class Section:
     unit: str
     base: str = ""
     samples: dict[str, list[float]] = dataclasses.field(default_factory=dict)
-    absent: dict[str, str] = dataclasses.field(default_factory=dict)
-    """The sides that cannot do it here, and why."""
 
     def add(self, side: str, value: float) -> None:
         """Keep one sample, and say it on stderr, because a whole run takes long."""
@@ -56,7 +54,7 @@ class Aim:
 
 def table(sections: list[Section], aims: list[Aim]) -> str:
     """For people: medians, 99th percentiles, ratios; then the aims."""
-    names = {name for section in sections for name in (*section.samples, *section.absent)}
+    names = {name for section in sections for name in section.samples}
     width = max(map(len, names), default=0)
     lines = []
     for section in sections:
@@ -66,7 +64,6 @@ def table(sections: list[Section], aims: list[Aim]) -> str:
             ratio = f"  {section.ratio(side, section.base):.2f}x" if section.base in section.samples else ""
             median, p99 = shown(section.median(side)), shown(section.p99(side))
             lines.append(f"  {side:{width}}  {median:>8}  {p99:>8}{ratio}")
-        lines += [f"  {side:{width}}  {reason}" for side, reason in section.absent.items()]
     lines += ["", "Aims"] if aims else []
     for aim in aims:
         limit = f"{'at least' if aim.at_least else 'at most'} {aim.limit:g}"

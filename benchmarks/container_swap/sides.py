@@ -139,10 +139,3 @@ def _options(podman: box.PodmanBox) -> Path:
     path = podman.directory / "swap.conf"
     path.write_text(f"[DEFAULT]\nstate_dir = {podman.directory / 'agent'}\n")
     return path
-
-
-def why_no_auto_update() -> str:
-    """Why `podman auto-update` is not among the sides."""
-    if Path("/proc/1/comm").read_text().strip() != "systemd":
-        return "not here: it restarts systemd units, and there is no systemd as PID 1"
-    return "not here: it would need units in this machine's own systemd, which the benchmark leaves alone"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import places
 import stacks
-from benchmarks import arguments
+from benchmarks import options
 from benchmarks.deployments import figures, forks, idle, known, latency
 from reference import install
 from undercloud import box
@@ -82,14 +82,14 @@ def _cloud() -> Iterator[latency.Cloud]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    counts = arguments.counts
+    counts = options.counts
     parser = argparse.ArgumentParser(
         prog="benchmarks.deployments", description="overcloud-agent and the reference stack."
     )
     parser.add_argument("--runs", type=int, default=3, help="runs of each side; the figures are medians (3)")
     parser.add_argument("--known", type=counts, default=[10, 1000, 10000], help="known deployments (10,1000,10000)")
     parser.add_argument("--idle-seconds", type=float, default=60.0, help="how long a daemon is watched idling (60)")
-    arguments.add_common(parser, PARTS)
+    options.add_common(parser, PARTS)
     return parser
 
 
