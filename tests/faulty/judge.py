@@ -4,8 +4,9 @@
 agent answers for it (`script`) or does it again (the groups whose work can be repeated, which the counting hook is one
 of). A deployment may therefore begin again, but only when a kill came while it ran: after it began and before its
 result was in the journal. A signal may be sent again after Heat accepted it, but only when the agent could not know:
-the answer was lost on the way, whole or in part, or the agent was killed before it had written the answer down. Each
-repeat is held against a loss or a kill here; one that has none is a failure, and so is anything that is missing.
+the answer was lost on the way, whole or in part, or came when the agent waited for it no longer, or the agent was
+killed before it had written the answer down. Each repeat is held against one of these here; one that has none is a
+failure, and so is anything that is missing.
 """
 
 from __future__ import annotations
@@ -51,8 +52,12 @@ def judge_runs(
     return verdict
 
 
-def judge_signals(signals: Mapping[str, Sequence[ledger.Exchange]], kills: Sequence[float]) -> Verdict:
-    """`signals` are the attempts by path, `kills` the times of SIGKILLs by time.monotonic."""
+def judge_signals(signals: Mapping[str, Sequence[ledger.Exchange]], kills: Sequence[float], patience: float) -> Verdict:
+    """`signals` are the attempts by path, `kills` the times of SIGKILLs by time.monotonic.
+
+    `patience` is how many seconds the agent waits for an answer. It begins to wait before the relay has its request, on
+    a busy machine long before: an answer that took half of that may have been too late.
+    """
     verdict = Verdict([])
     for path, attempts in signals.items():
         last = attempts[-1]
@@ -61,7 +66,8 @@ def judge_signals(signals: Mapping[str, Sequence[ledger.Exchange]], kills: Seque
         for before, again in itertools.pairwise(attempts):
             verdict.repeated_signals += before.accepted
             killed = any(before.began <= kill <= again.began and kill - _ended(before) < _UNKNOWN for kill in kills)
-            if before.accepted and before.told and not killed:
+            late = _ended(before) - before.began >= patience / 2
+            if before.accepted and before.told and not killed and not late:
                 verdict.wrong.append(f"{path} was sent again although the agent knew: {before}, then {again}")
     return verdict
 

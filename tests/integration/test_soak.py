@@ -33,6 +33,8 @@ CHAINS = 3
 RESTARTED = 1
 # By how many deployments the list of the made-up Heat grows at a time.
 GROWTH = 100
+# Seconds that the agent waits for an answer to a signal.
+PATIENCE = 1
 # Seconds from one SIGKILL to the next, at random between these.
 KILLS_APART = (2.0, 6.0)
 
@@ -86,7 +88,7 @@ class Killer:
 def prepared(directory: Path, between: relay.Relay, cfn: dict[str, str]) -> tuple[nodes.Node, counting.Counter]:
     """A node whose way to Heat is the relay, with short timeouts: a silent connection costs a second."""
     node = nodes.Node(directory, metadata=through(between, cfn))
-    node.configure(signal_timeout=1, signal_retry_max=1)
+    node.configure(signal_timeout=PATIENCE, signal_retry_max=1)
     return node, counting.Counter(node)
 
 
@@ -111,14 +113,15 @@ def judged(between: relay.Relay, counter: counting.Counter, wanted: set[str], ki
     between.ledger.wait(lambda exchanges: all(exchange.ended for exchange in exchanges if exchange.status))
     signals = between.ledger.signals()
     runs = judge.judge_runs(counter.runs(), counter.ends(), wanted, killer.boottime)
-    sent = judge.judge_signals(signals, killer.monotonic)
+    sent = judge.judge_signals(signals, killer.monotonic, PATIENCE)
     faults = between.ledger.faults()
     total = faults.total()
     print(
         f"{len(wanted)} deployments, {total} requests, {total - faults[plan.Fault.NONE]} of them faulty,"
         f" {len(killer.monotonic)} kills, {runs.repeated_runs} runs and {sent.repeated_signals} signals repeated"
     )
-    assert not runs.wrong + sent.wrong
+    wrong = runs.wrong + sent.wrong
+    assert not wrong, "\n".join(wrong)
     assert len(signals) == len(wanted)
     assert killer.monotonic, "it was killed at least once"
     missing = set(plan.HARMFUL) - set(faults)
