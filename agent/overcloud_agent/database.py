@@ -11,7 +11,7 @@ from pathlib import Path
 
 from overcloud_agent import errors
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 _WAY_OUT = "make room or mend the permissions; if it is damaged, move it away and start the agent again"
 
@@ -70,6 +70,11 @@ CREATE TABLE migrations (
     done_at REAL NOT NULL,
     PRIMARY KEY (container, identifier)
 ) STRICT;
+CREATE TABLE updates (
+    identifier TEXT PRIMARY KEY,
+    done_at REAL NOT NULL,
+    outputs TEXT NOT NULL
+) STRICT;
 CREATE TABLE sources (
     name TEXT PRIMARY KEY,
     ok INTEGER NOT NULL,
@@ -98,6 +103,13 @@ CREATE TABLE migrations (
     identifier TEXT NOT NULL,
     done_at REAL NOT NULL,
     PRIMARY KEY (container, identifier)
+) STRICT
+""",
+    3: """
+CREATE TABLE updates (
+    identifier TEXT PRIMARY KEY,
+    done_at REAL NOT NULL,
+    outputs TEXT NOT NULL
 ) STRICT
 """,
 }

@@ -29,6 +29,22 @@ _UPGRADE = (
 )
 _ROLLBACK = ("drop", "mark", "stop-failed", "put-back", "start")
 
+# The steps of an update of packages, as in packages/update.py.
+PACKAGE = (
+    "repair",
+    "plan",
+    "pre-update",
+    "download",
+    "transaction",
+    "verify",
+    "restart",
+    "reboot",
+    "failed",
+    "post-update",
+    "restart-self",
+    "record",
+)
+
 NAMES = (
     "metadata.kept",
     "journal.received",
@@ -42,6 +58,9 @@ NAMES = (
     "migration.recorded",
     *(f"rollback.{step}.{end}" for step in _ROLLBACK for end in ("begun", "done")),
     "rollback.recorded",
+    *(f"package.{step}.{end}" for step in PACKAGE for end in ("begun", "done")),
+    "package.transaction.started",
+    "package.restart.asked",
     "upgrade.ended",
     "journal.finished",
     "deployed.told",

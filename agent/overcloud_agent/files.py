@@ -7,8 +7,11 @@ import os
 from pathlib import Path
 
 
-def write(path: Path, content: bytes, *, mode: int = 0o600, uid: int = -1, gid: int = -1) -> None:
-    """Replace `path` with `content`; `mode` holds from the first byte on. Raises OSError."""
+def write(path: Path, content: bytes, *, mode: int = 0o600, uid: int = -1, gid: int = -1, synced: bool = True) -> None:
+    """Replace `path` with `content`; `mode` holds from the first byte on. Raises OSError.
+
+    One that is not `synced` may be found damaged after a power cut, which its reader must notice.
+    """
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     # Left by a process that had this number and died here.
     with contextlib.suppress(FileNotFoundError):
@@ -20,13 +23,15 @@ def write(path: Path, content: bytes, *, mode: int = 0o600, uid: int = -1, gid: 
             file.flush()
             os.fchown(descriptor, uid, gid)
             os.fchmod(descriptor, mode)
-            os.fsync(descriptor)
+            if synced:
+                os.fsync(descriptor)
         os.rename(new, path)
     except BaseException:
         with contextlib.suppress(OSError):
             new.unlink()
         raise
-    _sync_directory(path.parent)
+    if synced:
+        _sync_directory(path.parent)
 
 
 def _sync_directory(path: Path) -> None:

@@ -321,6 +321,19 @@ class Journal:
         with self._store.transaction() as db:
             db.execute("INSERT OR REPLACE INTO migrations VALUES (?, ?, ?)", (container, identifier, self._clock()))
 
+    # Updates of packages
+
+    def updated(self, identifier: str) -> dict[str, Any] | None:
+        """The outputs of the update of that identifier, if it was ever done to its end; else None."""
+        rows = self._store.read("SELECT outputs FROM updates WHERE identifier = ?", identifier)
+        return dict(json.loads(rows[0]["outputs"])) if rows else None
+
+    def note_updated(self, identifier: str, outputs: Mapping[str, Any]) -> None:
+        """Write down that all of an update is done; this outlives its deployment."""
+        row = (identifier, self._clock(), json.dumps(outputs))
+        with self._store.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO updates VALUES (?, ?, ?)", row)
+
     def downtimes(self) -> dict[str, list[float]]:
         """Seconds from stop to start of each upgrade that is known, by container, oldest first."""
         query = (

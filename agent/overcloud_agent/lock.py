@@ -55,23 +55,41 @@ def _locked(state_dir: Path, *, wait: bool) -> Iterator[None]:
 @contextlib.contextmanager
 def containers(state_dir: Path, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock of the node's containers: upgrades share it, a rollback by hand has it alone. Raises Busy."""
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(state_dir / "containers.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise errors.JournalError(f"cannot use the state directory {state_dir}: {error.strerror}") from None
-    try:
+    with _opened(state_dir, "containers.lock") as descriptor:
         if shared:
             # Who rolls back by hand is soon done, and an upgrade that failed for it would have to be asked for again.
             fcntl.flock(descriptor, fcntl.LOCK_SH)
         else:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise errors.Busy("containers are being upgraded", hint="try again when that is done") from None
+            _at_once(descriptor, "containers are being upgraded")
         yield
+
+
+@contextlib.contextmanager
+def packages(state_dir: Path) -> Iterator[None]:
+    """Hold the lock of the node's updates: there is one at a time. Raises Busy."""
+    with _opened(state_dir, "packages.lock") as descriptor:
+        _at_once(descriptor, "packages are being updated by another process")
+        yield
+
+
+@contextlib.contextmanager
+def _opened(state_dir: Path, name: str) -> Iterator[int]:
+    try:
+        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = os.open(state_dir / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise errors.JournalError(f"cannot use the state directory {state_dir}: {error.strerror}") from None
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _at_once(descriptor: int, complaint: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise errors.Busy(complaint, hint="try again when that is done") from None
 
 
 def _sign(descriptor: int, state_dir: Path) -> None:

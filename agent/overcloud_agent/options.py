@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oslo_config import cfg
+from oslo_config import cfg, types
 
 from overcloud_agent import deadlines
 
@@ -84,6 +84,35 @@ OPTIONS = (
         max=3600.0,
         help="Seconds that Podman may take to answer, beyond what the request itself takes (stopping, pulling).",
     ),
+    cfg.StrOpt(
+        "update_hooks_dir",
+        default="/etc/overcloud-agent/hooks.d",
+        help="Where pre-update.d and post-update.d are: executables that are run before and after packages change.",
+    ),
+    cfg.StrOpt(
+        "workflow_dir",
+        default="/etc/overcloud-agent/workflow.d",
+        help="Where deployers' drop-ins (*.yaml) are that order and limit what is restarted after packages changed.",
+    ),
+    cfg.FloatOpt(
+        "package_lock_wait",
+        default=600.0,
+        min=0.0,
+        max=deadlines.MOST_SECONDS,
+        help="Seconds for which another program may hold the package manager's lock before an update gives up.",
+    ),
+    cfg.FloatOpt(
+        "restart_stable_for",
+        default=5.0,
+        min=0.0,
+        max=3600.0,
+        help="Seconds that a unit has to stay active after an update has restarted it.",
+    ),
+    cfg.StrOpt(
+        "reboot_command",
+        default="systemctl reboot",
+        help="What makes the node boot again, for `reboot: when-required`; words as in a shell, which is not used.",
+    ),
     cfg.FloatOpt(
         "signal_timeout", default=30.0, min=1.0, max=3600.0, help="Seconds that one attempt to signal may take."
     ),
@@ -107,5 +136,12 @@ OPTIONS = (
         min=1.0,
         max=deadlines.MOST_SECONDS,
         help="Seconds for which the URL of a CFN_SIGNAL is valid: Keystone's [credential] auth_ttl, there in minutes.",
+    ),
+    cfg.StrOpt("packages_root", default="/", regex=r"^/", help="The directory whose packages are looked after."),
+    cfg.ListOpt(
+        "content_trees",
+        item_type=types.String(regex=r"^/"),
+        default=["/etc/puppet/modules", "/usr/share/openstack-puppet/modules"],
+        help="Directories in packages_root, by absolute path, whose content has an identifier.",
     ),
 )

@@ -24,6 +24,8 @@ TERM_GRACE = 5.0
 
 # A line that is longer than this (bytes) is not handed on while a process runs; its output has it all the same.
 LINE_LIMIT = 65536
+# How long a process may run (seconds) until who waits for it is asked again whether that is still wanted.
+ALIVE_INTERVAL = 1.0
 
 _CHUNK = 65536
 # What systemd tells the agent about itself is not for hooks: a hook must not notify in the agent's name.
@@ -114,33 +116,64 @@ def hook(
     cwd: str | os.PathLike[str] | None = None,
     variables: Mapping[bytes, bytes] | None = None,
     live: Callable[[bytes], None] | None = None,
+    alive: Callable[[], None] | None = None,
 ) -> Completed:
     """Run `argv`, feed it `stdin`, and return how it ended.
 
     `timeout` is in seconds, `limit` in bytes for each of stdout and stderr; `began` is told the process. `variables`
-    come on top of our own environment; `live` is told each line of stdout and stderr while the process runs. Past the
-    deadline the whole process group is ended, and so it is when anything goes wrong here. Raises OSError when the
-    program cannot be started.
+    come on top of our own environment; `live` is told each line of stdout and stderr while the process runs, and
+    `alive` is called at least once a second. Past the deadline the whole process group is ended, and so it is when
+    anything goes wrong here, such as when one of these raises. Raises OSError when the program cannot be started.
     """
-    environment = {key: value for key, value in os.environb.items() if key not in _OWN_VARIABLES}
     process = subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=cwd,
-        env={**environment, **(variables or {})},
+        env={**_inherited(), **(variables or {})},
         start_new_session=True,
         bufsize=0,
     )
     try:
-        with _Conversation(process, stdin, limit, live) as conversation:
+        with _Conversation(process, stdin, limit, live, alive) as conversation:
             began(model.Process(pid=process.pid, created=_created(process.pid)))
             return _converse(process, conversation, timeout)
     except BaseException:
         signal_group(process.pid, signal.SIGKILL)
         process.wait()
         raise
+
+
+def _inherited() -> dict[bytes, bytes]:
+    return {key: value for key, value in os.environb.items() if key not in _OWN_VARIABLES}
+
+
+def environment() -> dict[str, str]:
+    """What a process of ours gets of our own environment; bytes that are no text as os.fsdecode has them."""
+    return {os.fsdecode(key): os.fsdecode(value) for key, value in _inherited().items()}
+
+
+def detach(argv: Sequence[str], *, keep: int) -> None:
+    """Start a process that goes on when this one ends, in a session of its own; it inherits the descriptor `keep`.
+
+    Nobody hears what it says or how it ends. Raises OSError when the program cannot be started.
+    """
+    # Only an update of packages needs it.
+    import threading
+
+    process = subprocess.Popen(
+        argv,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        env=_inherited(),
+        start_new_session=True,
+        pass_fds=[keep],
+    )
+    # If it ends first, it must not stay a zombie as long as this process lives.
+    threading.Thread(target=process.wait, name="reaper", daemon=True).start()
 
 
 def command(argv: Sequence[str], *, timeout: float, limit: int = _CHUNK) -> Completed:
@@ -216,10 +249,16 @@ class _Conversation:
     """The three pipes and the end of one process, waited for together."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], stdin: bytes, limit: int, live: Callable[[bytes], None] | None
+        self,
+        process: subprocess.Popen[bytes],
+        stdin: bytes,
+        limit: int,
+        live: Callable[[bytes], None] | None,
+        alive: Callable[[], None] | None,
     ) -> None:
         assert process.stdin and process.stdout and process.stderr
         self._process = process
+        self._alive = alive
         self._pending = memoryview(stdin)
         self.stdout = _Bounded(limit)
         self.stderr = _Bounded(limit)
@@ -268,7 +307,9 @@ class _Conversation:
         remaining = deadline - time.monotonic()
         if remaining <= 0:
             return False
-        for key, _ in self._selector.select(min(remaining, 3600.0)):
+        if self._alive:
+            self._alive()
+        for key, _ in self._selector.select(min(remaining, ALIVE_INTERVAL if self._alive else 3600.0)):
             if key.fileobj == self._pidfd:
                 self._exited = True
                 self._selector.unregister(self._pidfd)

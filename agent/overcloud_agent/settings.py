@@ -54,10 +54,18 @@ class Settings:
     """auto or never."""
     unit_prefix: str
     unit_dir: Path
+    update_hooks_dir: Path
+    workflow_dir: Path
+    package_lock_wait: float
+    restart_stable_for: float
+    reboot_command: str
     signal_timeout: float
     signal_retry_max: float
     deliver_within: float
     cfn_signal_ttl: float
+    packages_root: Path
+    content_trees: tuple[Path, ...]
+    """Absolute paths in packages_root."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,10 +127,17 @@ def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.env
         systemd=conf.systemd,
         unit_prefix=conf.unit_prefix,
         unit_dir=Path(conf.unit_dir),
+        update_hooks_dir=Path(conf.update_hooks_dir),
+        workflow_dir=Path(conf.workflow_dir),
+        package_lock_wait=conf.package_lock_wait,
+        restart_stable_for=conf.restart_stable_for,
+        reboot_command=conf.reboot_command,
         signal_timeout=conf.signal_timeout,
         signal_retry_max=conf.signal_retry_max,
         deliver_within=conf.deliver_within,
         cfn_signal_ttl=conf.cfn_signal_ttl,
+        packages_root=Path(conf.packages_root),
+        content_trees=tuple(Path(part) for part in dict.fromkeys(conf.content_trees)),
     )
 
 

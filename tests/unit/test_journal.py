@@ -237,6 +237,26 @@ def test_steps_are_remembered(book: journal.Journal) -> None:
     assert book.step("b", "web", "commit", done=False) is None
 
 
+def test_an_update_is_remembered_with_its_outputs(book: journal.Journal) -> None:
+    identifier = "an identifier/with spaces"
+    assert book.updated(identifier) is None
+    book.note_updated(identifier, {"change": "update"})
+    book.forget([identifier])
+    assert book.updated(identifier) == {"change": "update"}
+
+
+def test_a_journal_from_before_updates_is_migrated(tmp_path: Path) -> None:
+    book = journal.Journal.open(tmp_path)
+    receive(book, "cfn", documents("a"))
+    book._store._db.execute("DROP TABLE updates")
+    book._store._db.execute("PRAGMA user_version = 3")
+    book.close()
+    book = journal.Journal.open(tmp_path)
+    book.note_updated("1", {})
+    assert book.updated("1") == {}
+    assert state(book, "a") == "received"
+
+
 def test_other_processes_do_not_delete_the_log_under_two_connections(tmp_path: Path) -> None:
     """SQLite's locks are the process's: opening the file a second time must not drop them (howtocorrupt, 2.2)."""
     first = journal.Journal.open(tmp_path)
