@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Install the distribution packages that overcloud-agent's tests and demo need.
 #
-# A need is a command, not a package: what is there already, from whatever
+# A need is a command (or a file, with /), not a package: what is there already, from whatever
 # source, is left alone. What is missing is named before anything is done.
 # Debian, Ubuntu (apt-get) and Fedora, CentOS Stream (dnf) are served; on
 # anything else the script lists the missing commands and fails.
@@ -29,7 +29,17 @@ strace;strace;strace;the benchmark counts processes with it
 mmdebstrap;mmdebstrap;-;the system of a test node with systemd is made with it
 systemd-nspawn;systemd-container;systemd-container;a test node with systemd runs in it
 nsenter;util-linux;util-linux;commands are run on a test node with it
+rsync;rsync;rsync;trees of files come to nodes by it
+needrestart;needrestart;-;restart detection is compared with it, on the machine and on a node
 faketime;faketime;libfaketime;the clock jumps in a test
+apt-ftparchive;apt-utils;-;package repositories are made with it for tests
+dpkg-architecture;dpkg-dev;-;packages are made for tests, where their architecture has its libraries
+gpg;gpg;gnupg2;repositories are signed with it for tests
+rpmbuild;rpm;rpm-build;the packages of the tests are built with it
+rpmsign;rpm;rpm-sign;they are signed with it
+dnf;dnf;dnf;updates of packages on rpm systems are tested with it
+createrepo_c;createrepo-c;createrepo_c;repositories of the tests are made with it
+/usr/lib/python3*/*-packages/dnf-plugins/versionlock.py;dnf-plugins-core;python3-dnf-plugin-versionlock;versionlocked packages are left alone in a test
 umount;mount;util-linux;what a private Podman leaves mounted is unmounted
 '
 
@@ -39,9 +49,10 @@ die() {
     exit 1
 }
 
-have() { # have "a|b": is one of the commands there?
+have() { # have "a|b": is one of the commands there? Or a file, by a pattern
     local name
     for name in ${1//|/ }; do
+        if [[ "$name" == /* && -e "$name" ]]; then return 0; fi
         if PATH="$LOOK_IN" command -v "$name" >/dev/null; then return 0; fi
     done
     return 1

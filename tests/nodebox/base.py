@@ -7,7 +7,7 @@ import os
 import pathlib
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from nodebox import sources
 from podmanbox import commands, errors
@@ -32,8 +32,8 @@ PACKAGES = (
 MAKING_TIMEOUT_S = 900.0
 
 
-def make(directory: pathlib.Path) -> pathlib.Path:
-    """Make the tree in ``directory``, or find it there, and return its path.
+def make(directory: pathlib.Path, packages: Sequence[str] = PACKAGES) -> pathlib.Path:
+    """Make the tree with ``packages`` in ``directory``, or find it there, and return its path.
 
     Raise BoxError where there is no apt, CommandError if mmdebstrap fails.
     """
@@ -42,13 +42,13 @@ def make(directory: pathlib.Path) -> pathlib.Path:
     if not codename or not entries:
         raise errors.BoxError("apt's sources name no archive of this machine's release", "Debian and Ubuntu have them")
     tree, key = directory / "tree", directory / "made-from"
-    made_from = hashlib.sha256("\n".join([*PACKAGES, *entries]).encode()).hexdigest()
+    made_from = hashlib.sha256("\n".join([*packages, *entries]).encode()).hexdigest()
     with _exclusive(directory):
         if key.exists() and key.read_text() == made_from:
             return tree
         key.unlink(missing_ok=True)
         shutil.rmtree(tree, ignore_errors=True)
-        _mmdebstrap(codename, tree, entries, directory / "apt.conf")
+        _mmdebstrap(codename, tree, entries, directory / "apt.conf", packages)
         key.write_text(made_from)
     return tree
 
@@ -59,7 +59,9 @@ def _apt_files() -> list[str]:
     return [path.read_text() for path in (etc / "sources.list", *parts) if path.is_file()]
 
 
-def _mmdebstrap(codename: str, tree: pathlib.Path, entries: list[str], options: pathlib.Path) -> None:
+def _mmdebstrap(
+    codename: str, tree: pathlib.Path, entries: list[str], options: pathlib.Path, packages: Sequence[str]
+) -> None:
     # Proxies and the like; the machine's hooks (DPkg::...) would act on the tree as if it were the machine.
     dump = commands.run([str(commands.need("apt-config")), "dump"], os.environ, 30)
     options.write_text("".join(f"{line}\n" for line in dump.splitlines() if line.startswith("Acquire::")))
@@ -70,7 +72,7 @@ def _mmdebstrap(codename: str, tree: pathlib.Path, entries: list[str], options: 
         "--mode=root",
         "--variant=minbase",
         f"--aptopt={options}",
-        f"--include={','.join(PACKAGES)}",
+        f"--include={','.join(packages)}",
         codename,
         str(tree),
         *entries,

@@ -28,16 +28,18 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class NodeBox:
     """A node in ``directory``, from ``up`` to ``down``, also beyond the end of this process.
 
-    ``registry`` ("HOST:PORT") is where it may pull from without TLS. It has the machine's network, this checkout, and
-    the Python that runs this, with its packages, under the same paths. All methods raise BoxError or CommandError.
+    ``registry`` ("HOST:PORT") is where it may pull from without TLS, ``packages`` what is installed. It has the
+    machine's network, this checkout, and the Python that runs this, with its packages, under the same paths. All
+    methods raise BoxError or CommandError.
     """
 
-    def __init__(self, directory: pathlib.Path, *, registry: str = "") -> None:
+    def __init__(self, directory: pathlib.Path, *, registry: str = "", packages: Sequence[str] = base.PACKAGES) -> None:
         self.directory = pathlib.Path(os.path.abspath(directory))
         self.root = self.directory / "root"
         """The node's file system, for writing files there; mounted from ``up`` to ``down``."""
         self.name = "node" + hashlib.sha256(bytes(self.directory)).hexdigest()[:8]
         self._registry = registry
+        self._packages = tuple(packages)
         self._console = self.directory / "console.log"
         self._leader = self.directory / "leader"
 
@@ -66,7 +68,7 @@ class NodeBox:
         """Make a new node and boot it; what a killed process left in the directory is cleared away."""
         if os.geteuid() != 0:
             raise errors.BoxError("a node needs root", "run this with sudo")
-        tree = base.make(places.SHARED / "node-base")
+        tree = self._base()
         self.down(wipe=True)
         for path in (self.directory, self.root, self._storage):
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -146,6 +148,11 @@ class NodeBox:
     def journal(self, *args: str) -> str:
         """Return the node's journal, of all its boots; ``args`` are journalctl's, such as "--unit=NAME"."""
         return self.run(["journalctl", "--no-pager", "--output=short-precise", *args]).stdout
+
+    def _base(self) -> pathlib.Path:
+        """The tree of the node's packages: one for each list of them."""
+        more = sorted(set(self._packages) - set(base.PACKAGES))
+        return base.make(places.SHARED / "-".join(["node-base", *more]), self._packages)
 
     @property
     def _storage(self) -> pathlib.Path:
