@@ -16,8 +16,9 @@ class Backend(Protocol):
     seconds a foreign lock is waited for; past that PackageError names who holds it.
     """
 
-    name: str
-    """apt, dnf or dnf5."""
+    @property
+    def name(self) -> str:
+        """apt, dnf or dnf5."""
 
     def database(self) -> Sequence[Path]:
         """Files and directories whose stat tells that the set of installed packages may have changed."""

@@ -87,11 +87,11 @@ class Command:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, order=True)
 class Affected:
-    """A systemd unit or a container that runs code which changes, or has changed."""
+    """A systemd unit or a container that runs code which changes, or has changed; or a process of neither."""
 
-    kind: Literal["unit", "container"]
+    kind: Literal["unit", "container", "process"]
     name: str
-    """`nova-compute.service`; a container's own name."""
+    """`nova-compute.service`; a container's own name; `sleep (pid 42)`, which is only ever reported."""
     action: Literal["restart", "reload", "report"] = "restart"
     """report: it is named, and left to the operator (what must not be restarted, such as a user's session)."""
     packages: tuple[str, ...] = ()
