@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 from overcloud_agent import errors, identifiers, model
-from overcloud_agent.containers import target
+from overcloud_agent.containers import plan, target
 
 RESULTS = (
     "created",
@@ -47,6 +48,16 @@ def result(
     status = errors.GateError.exit_code if rolled_back else 1
     reasons = "; ".join(outcome.error for outcome in failures)
     return model.failed(reasons, status=status, stdout="\n".join(lines), stderr=said, outputs=outputs)
+
+
+def node_identifier(found: Mapping[str, plan.Container]) -> str:
+    """The identifier of all containers of the agent that run on a node, from those that Podman has, by name.
+
+    Where one deployment has all of them, and each is there to serve, it is that deployment's containers_identifier.
+    """
+    # In the middle of an upgrade a container may run under a name that is not the one it is to have.
+    serving = {name: one.fingerprint for name, one in found.items() if one.running and one.name == name}
+    return identifiers.of({name: fingerprint for name, fingerprint in serving.items() if fingerprint})
 
 
 def _presented(outcome: target.Outcome) -> dict[str, Any]:
