@@ -6,6 +6,7 @@ import setuptools
 
 HOOKS = sorted(str(path) for path in Path("hooks").iterdir() if not path.suffix)
 SCHEMAS = sorted(str(path) for path in Path("hooks").glob("*.json"))
+PLANS = sorted(str(path) for path in Path("docs").glob("*.schema.json"))
 
 setuptools.setup(
     name="overcloud-agent",
@@ -17,11 +18,11 @@ setuptools.setup(
     python_requires=">=3.11",
     package_dir={"": "agent"},
     packages=setuptools.find_packages("agent"),
-    package_data={"overcloud_agent": ["py.typed"]},
+    package_data={"overcloud_agent": ["py.typed", "packages/data/*.yaml"]},
     scripts=HOOKS,
     data_files=[
         ("share/overcloud-agent/hooks", SCHEMAS),
-        ("share/overcloud-agent", ["docs/overcloud-agent.service", "docs/plan.schema.json"]),
+        ("share/overcloud-agent", ["docs/overcloud-agent.service", *PLANS]),
     ],
     entry_points={
         "console_scripts": [
