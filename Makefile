@@ -12,10 +12,10 @@ export UNDERCLOUD_VENV ?= $(SCRATCH)/undercloud-venv
 export PYTHONPATH := $(CURDIR)/tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help packages install demo test lint unit hooks integration crash peer soak benchmark benchmark-swap describe undercloud undercloud-down clean
+.PHONY: help packages install demo test lint unit hooks integration crash peer soak benchmark benchmark-swap benchmark-packages describe undercloud undercloud-down clean
 
 help: ## Show this list.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: packages install ## Watch a real Heat drive container upgrades through the agent (installs what it needs).
 	@$(VENV)/bin/python -m demo --scratch $(SCRATCH)
@@ -47,17 +47,24 @@ benchmark: packages install ## Measure the agent and the reference stack side by
 benchmark-swap: packages install ## Measure swaps of containers side by side: the agent, other ways, the floor (ARGS='--help').
 	@$(VENV)/bin/python -m benchmarks.container_swap $(ARGS)
 
+benchmark-packages: packages install ## Measure identifiers side by side with what people use for them (ARGS='--help').
+	@$(VENV)/bin/python -m benchmarks.packages $(ARGS)
+
 soak: packages install ## Run 1,000 deployments of a real Heat through a network that breaks 30 % of the requests.
 	@OVERCLOUD_AGENT_SOAK=$${OVERCLOUD_AGENT_SOAK:-1000} $(VENV)/bin/python -m pytest -s -o timeout=3600 \
 	    tests/integration/test_soak.py
 
-describe: install ## Write the hooks' descriptions and the plan's (JSON Schemas) from the code.
+describe: install ## Write the hooks' descriptions and the plans' (JSON Schemas) from the code.
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import preview; \
 	    print(json.dumps(preview.schema(), indent=2))' > docs/plan.schema.json
+	@$(VENV)/bin/python -c 'import json; from overcloud_agent.packages import plan; \
+	    print(json.dumps(plan.schema(), indent=2))' > docs/package-plan.schema.json
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import hook; \
 	    print(json.dumps(hook.describe(), indent=2))' > hooks/container-upgrade.json
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent.containers import docker_cmd; \
 	    print(json.dumps(docker_cmd.describe(), indent=2))' > hooks/docker-cmd.json
+	@$(VENV)/bin/python -c 'import json; from overcloud_agent.packages import hook; \
+	    print(json.dumps(hook.describe(), indent=2))' > hooks/package-update.json
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent import scripts; \
 	    print(json.dumps(scripts.describe(), indent=2))' > hooks/script.json
 

@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 
 # All of them.
-GROUPS = ("container-upgrade", "docker-cmd", "script", *metadata.TEMPLATE_GROUPS)
+GROUPS = ("container-upgrade", "docker-cmd", "package-update", "script", *metadata.TEMPLATE_GROUPS)
 
 # Deployments of this group that follow each other are worked on side by side.
 TOGETHER = "container-upgrade"
@@ -40,6 +40,11 @@ def table(
 
         return docker_cmd.carry_out(deployment, lambda converted: upgrade_containers(converted, run))
 
+    def update_packages(deployment: model.Deployment, run: runner.Run) -> model.Result:
+        from overcloud_agent.packages import hook
+
+        return hook.update_packages(deployment, config, stopping, deadline=run.deadline, began=run.began)
+
     def run_script(deployment: model.Deployment, run: runner.Run) -> model.Result:
         name = model.plain(deployment.name or deployment.id)
         return scripts.run_script(
@@ -57,6 +62,7 @@ def table(
     return {
         "container-upgrade": upgrade_containers,
         "docker-cmd": run_docker_cmd,
+        "package-update": update_packages,
         "script": run_script,
         **dict.fromkeys(metadata.TEMPLATE_GROUPS, render_templates),
     }

@@ -84,6 +84,24 @@ def status(config_file: Path | None, as_json: bool) -> None:
         report.show(facts)
 
 
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def identifiers(config_file: Path | None, as_json: bool) -> None:
+    """Print unique identifiers of the node's packages, its content trees and its running containers.
+
+    Each is the same on every node with the same content; a deployment that has one as an input is run again when it
+    changes.
+    """
+    from overcloud_agent import identify
+
+    facts = identify.collect(settings.load(config_file))
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        identify.show(facts)
+
+
 @main.group()
 def signals() -> None:
     """Look after results on their way to Heat."""
@@ -110,25 +128,61 @@ def flush(config_file: Path | None, deliver_within: float, as_json: bool) -> Non
 
 
 @main.command()
-@click.argument("file", type=FILE)
+@click.argument("file", type=FILE, required=False)
+@click.option("--packages", is_flag=True, help="Show packages besides what FILE is about.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.option("--exit-code", is_flag=True, help="Exit with 10 when something would change.")
 @click.pass_obj
-def plan(config_file: Path | None, file: Path, as_json: bool, exit_code: bool) -> None:
-    """Tell what an upgrade to FILE would do: a container-upgrade config (JSON or YAML), or a deployment of it.
+def plan(config_file: Path | None, file: Path | None, packages: bool, as_json: bool, exit_code: bool) -> None:
+    """Tell what would change: of containers, by FILE; of packages, without FILE or with --packages.
 
-    Nothing is changed, and no image is pulled.
+    FILE is a container-upgrade config (JSON or YAML), or a deployment of container-upgrade or package-update. Nothing
+    is changed, and no image is pulled; the repositories of packages are asked.
     """
-    from overcloud_agent import validate as checks
-    from overcloud_agent.containers import planning, preview_table
+    from overcloud_agent import preview
 
-    document = planning.plan_deployment(checks.deployment_in(file), settings.load(config_file))
+    found = preview.collect(file, settings.load(config_file), packages=packages)
     if as_json:
-        click.echo(json.dumps(document, indent=2))
+        click.echo(json.dumps(found.document(), indent=2))
     else:
-        preview_table.show(document)
-    if exit_code and document["changes"]:
+        found.show()
+    if exit_code and found.changes:
         sys.exit(errors.CHANGES_PENDING)
+
+
+@main.command("packages")
+@click.option("--refresh/--no-refresh", default=True, help="Ask the repositories first (the default).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--exit-code", is_flag=True, help="Exit with 10 when something is pending.")
+@click.pass_obj
+def pending(config_file: Path | None, refresh: bool, as_json: bool, exit_code: bool) -> None:
+    """Show pending changes of packages, each an update or an upgrade, and what would restart. Nothing is changed."""
+    from overcloud_agent import preview
+
+    found = preview.of_packages(settings.load(config_file), refresh=refresh)
+    if as_json:
+        click.echo(json.dumps(found.document(), indent=2))
+    else:
+        found.show()
+    if exit_code and found.changes:
+        sys.exit(errors.CHANGES_PENDING)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.pass_obj
+def processes(config_file: Path | None, as_json: bool) -> None:
+    """Show processes that run code which is about to change, or is no longer what is on disk. Nothing is changed.
+
+    What is about to change is what `overcloud-agent packages` showed last; the repositories are not asked.
+    """
+    from overcloud_agent import process_table as table
+
+    rows = table.collect(settings.load(config_file))
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        table.show(rows)
 
 
 @main.command()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from overcloud_agent import built_in, errors, model, runner, settings
 from overcloud_agent.containers import docker_cmd, spec
+from overcloud_agent.packages import inputs
 
 
 def check_file(path: Path, config: settings.Settings) -> list[str]:
@@ -68,6 +69,8 @@ def check_deployment(document: object, config: settings.Settings) -> list[str]:
         return check_config(deployment.config)
     if deployment.group == docker_cmd.GROUP:
         return check_config(docker_cmd.to_containers(deployment.config).config)
+    if deployment.group == inputs.GROUP:
+        inputs.read(deployment)
     runner.find_hook(deployment.group or "", config.hooks_dirs, built_in.GROUPS)
     return []
 

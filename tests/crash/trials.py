@@ -23,10 +23,13 @@ LEFTOVERS = {
 """The fail point, and the one at which the other deployment died to leave it."""
 
 
+_OF_OTHERS = ("rollback.", "package.")
+
+
 def _forward() -> list[str]:
     """In the order in which an upgrade reaches them."""
     left_out = (*_NOT_OF_CONTAINERS, *LEFTOVERS)
-    names = [name for name in failpoints.NAMES if not name.startswith("rollback.") and name not in left_out]
+    names = [name for name in failpoints.NAMES if not name.startswith(_OF_OTHERS) and name not in left_out]
     within = [name for name in names if name.startswith("migration.")]
     found = [name for name in names if name not in within]
     begun = found.index("upgrade.migrate.begun") + 1

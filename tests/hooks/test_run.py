@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 import nodes
-from overcloud_agent import model, run
+from overcloud_agent import errors, model, run
 
 PLENTY = 1 << 20
 
@@ -134,3 +134,21 @@ def test_what_cannot_be_started_is_an_oserror(tmp_path: Path) -> None:
     (tmp_path / "hook").chmod(0o755)
     with pytest.raises(OSError, match="Exec format"):
         run.hook([str(tmp_path / "hook")], b"", timeout=5, limit=PLENTY)
+
+
+def test_who_waits_may_have_it_left(tmp_path: Path) -> None:
+    calls = 0
+
+    def alive() -> None:
+        nonlocal calls
+        calls += 1
+        if (tmp_path / "child").exists() and calls > 2:
+            raise errors.Interrupted("asked to stop")
+
+    script = f"sleep 60 & echo $! > {tmp_path}/child.new; mv {tmp_path}/child.new {tmp_path}/child; wait"
+    with pytest.raises(errors.Interrupted):
+        run.hook(["/bin/sh", "-c", script], b"", timeout=60, limit=PLENTY, alive=alive)
+    gone_by = time.monotonic() + 10
+    while nodes.is_running(int((tmp_path / "child").read_text())):
+        assert time.monotonic() < gone_by, "what was started is ended"
+        time.sleep(0.01)

@@ -9,6 +9,7 @@ import pytest
 
 from overcloud_agent import errors, scripts
 from overcloud_agent.containers import hook, podman_spec, spec
+from overcloud_agent.packages import hook as package_hook
 
 HOOKS = Path(__file__).resolve().parents[2] / "hooks"
 
@@ -253,7 +254,9 @@ def test_what_runs_is_the_identity() -> None:
     assert len({same, *different}) == 5
 
 
-@pytest.mark.parametrize(("name", "module"), [("container-upgrade", hook), ("script", scripts)])
+@pytest.mark.parametrize(
+    ("name", "module"), [("container-upgrade", hook), ("script", scripts), ("package-update", package_hook)]
+)
 def test_the_description_beside_the_hook_is_the_code_s(name: str, module: Any) -> None:
     described = json.dumps(module.describe(), indent=2) + "\n"
     assert (HOOKS / f"{name}.json").read_text() == described, "`make describe` writes it"
