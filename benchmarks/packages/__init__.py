@@ -1,0 +1,1 @@
+"""Packages, trees and restarts: the agent, and the commands that people use."""
