@@ -63,6 +63,20 @@ class PackageNode:
         made = debsamples.build(self._scratch / str(number), number)
         self.repository.publish(*(path for name, path in made.items() if not names or name in names))
 
+    def install_slow(self) -> None:
+        """Install version 1 of a package whose version 2, which is offered then, takes long to be configured."""
+        name = "slow-sample"
+        self.repository.publish(debs.build(self._scratch / "slow", name, "1"))
+        self.box.run(["apt-get", "-qq", "update"])
+        self.box.run(["apt-get", "-qq", "-y", "install", name])
+        script = "#!/bin/sh\necho begun >> /root/slow\nsleep 5\n"
+        self.repository.publish(debs.build(self._scratch / "slow", name, "2", scripts={"postinst": script}))
+
+    def slow_began(self) -> int:
+        """How often that was begun."""
+        path = self.box.root / "root/slow"
+        return len(path.read_text().splitlines()) if path.exists() else 0
+
     def agent(self, *words: str, check: bool = True) -> str:
         """Run the agent's command line on the node; returns its standard output."""
         return self.box.run([sys.executable, "-m", "overcloud_agent", *words], check=check, timeout_s=300).stdout

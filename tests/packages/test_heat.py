@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -103,4 +104,20 @@ def test_puppet_follows_its_modules(undercloud: clouds.Undercloud, node: package
     # Nothing changed at all.
     update("5")
     assert applied(node) == 3
+
+    # The agent dies in the middle of a transaction, which goes on, and its successor answers for it.
+    node.install_slow()
+    heat.update("packages", resources(server, "6"))
+    await_that(lambda: node.slow_began() == 1, "the transaction began")
+    node.box.run(["systemctl", "kill", "--signal=KILL", "--kill-whom=main", packagenode.AGENT])
+    found = heat.await_stack("packages", within=300)
+    assert found.stack_status == "UPDATE_COMPLETE", found.stack_status_reason
+    assert [node.installed("slow-sample"), node.slow_began(), applied(node)] == ["2", 1, 3]
     heat.close()
+
+
+def await_that(there: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 120
+    while not there():
+        assert time.monotonic() < deadline, f"{what}: not in time"
+        time.sleep(0.2)
