@@ -10,8 +10,9 @@ from undercloud import state as states
 
 
 class Undercloud:
-    """A real Keystone and a real Heat on loopback, with all that they have in ``directory``.
+    """A real Keystone and a real Heat, with all that they have in ``directory``.
 
+    They listen on ``address``: loopback, or one of this machine's that nodes with a network of their own reach.
     ``auth_ttl`` is how many minutes a node's signed request counts as fresh; None leaves what
     the directory has (Keystone's own default, 15, when nothing was ever said).  ``services``
     are those of states.OPTIONAL that it shall have too; what it has already it keeps, until
@@ -19,7 +20,13 @@ class Undercloud:
     errors.UndercloudError.
     """
 
-    def __init__(self, directory: Path, auth_ttl: int | None = None, services: Collection[str] = ()) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        auth_ttl: int | None = None,
+        services: Collection[str] = (),
+        address: str = layouts.ADDRESS,
+    ) -> None:
         unknown = sorted(set(services) - set(states.OPTIONAL))
         if unknown:
             raise errors.UndercloudError(
@@ -28,6 +35,9 @@ class Undercloud:
         self.layout = layouts.of(Path(directory))
         self._auth_ttl = auth_ttl
         self._services = tuple(services)
+        if services and address != layouts.ADDRESS:
+            raise errors.UndercloudError("The optional services listen on loopback only.", "leave out the address.")
+        self._address = address
 
     def install(self) -> None:
         """Install the pinned packages into the venv; nothing to do when they are there."""
@@ -110,7 +120,7 @@ class Undercloud:
     def _settle(self) -> states.State:
         """Return the state to run with, stored; stop services that run with other settings."""
         stored = states.load(self.layout)
-        wanted = states.create(self._auth_ttl) if stored is None else stored
+        wanted = states.create(self._auth_ttl, self._address) if stored is None else stored
         if self._auth_ttl is not None:
             wanted = dataclasses.replace(wanted, auth_ttl=self._auth_ttl)
         wanted = states.with_services(wanted, self._services)

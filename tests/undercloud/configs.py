@@ -140,8 +140,8 @@ def openrc(state: states.State) -> dict[str, str]:
         "OS_PROJECT_NAME": "demo",
         "OS_USER_DOMAIN_ID": "default",
         "OS_PROJECT_DOMAIN_ID": "default",
-        "no_proxy": tools.LOOPBACK,
-        "NO_PROXY": tools.LOOPBACK,
+        "no_proxy": f"{tools.LOOPBACK},{state.address}",
+        "NO_PROXY": f"{tools.LOOPBACK},{state.address}",
     }
 
 

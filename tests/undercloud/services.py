@@ -22,7 +22,7 @@ _ANSWER_SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Service:
-    """One process that serves HTTP on one or more loopback ports.
+    """One process that serves HTTP on one or more ports of an address.
 
     One with ``http`` False only has to listen, and does so before the next service starts.
     """
@@ -34,14 +34,15 @@ class Service:
     log: Path
     pid_file: Path
     http: bool = True
+    address: str = layouts.ADDRESS
 
 
 def table(layout: layouts.Layout, state: states.State) -> tuple[Service, ...]:
     """Return all services of this undercloud, in the order in which they start."""
     ports = state.ports
     table = [
-        _database_service(layout, "keystone", "Keystone", (ports.keystone,)),
-        _database_service(layout, "heat", "Heat", (ports.heat, ports.cfn)),
+        _database_service(layout, state, "keystone", "Keystone", (ports.keystone,)),
+        _database_service(layout, state, "heat", "Heat", (ports.heat, ports.cfn)),
     ]
     if state.swift:
         table.append(_swift(layout, state.swift))
@@ -77,7 +78,7 @@ def wait_until_answering(service: Service) -> None:
     """Return when all its ports answer; raise UndercloudError when it ends or takes a minute."""
     deadline = time.monotonic() + _ANSWER_SECONDS
     for port in service.ports:
-        while not (_answers(port) if service.http else _listens(port)):
+        while not (_answers if service.http else _listens)(service.address, port):
             if processes.alive(service.pid_file) is None:
                 raise _failure(service, "ended while starting")
             if time.monotonic() > deadline:
@@ -90,10 +91,13 @@ def stop(services: Sequence[Service]) -> int:
     return processes.stop_all([service.pid_file for service in services])
 
 
-def _database_service(layout: layouts.Layout, name: str, title: str, ports: tuple[int, ...]) -> Service:
+def _database_service(
+    layout: layouts.Layout, state: states.State, name: str, title: str, ports: tuple[int, ...]
+) -> Service:
     script = str(layouts.INSIDE / "serve.py")
     files = (str(layout.config(name)), str(layout.database(name)))
-    return _service(layout, name, title, (str(layout.python), script, name, *files, *map(str, ports)), ports)
+    argv = (str(layout.python), script, name, *files, state.address, *map(str, ports))
+    return dataclasses.replace(_service(layout, name, title, argv, ports), address=state.address)
 
 
 def _swift(layout: layouts.Layout, swift: states.Swift) -> Service:
@@ -130,18 +134,18 @@ def _first_program(*names: str) -> str:
 
 def _require_free_ports(service: Service) -> None:
     for port in service.ports:
-        if not states.port_is_free(port):
+        if not states.port_is_free(port, service.address):
             raise errors.UndercloudError(
                 f"Port {port}, which {service.title} had before, is taken by another program.",
                 "stop that program, or drop this undercloud's state with 'down --wipe'.",
             )
 
 
-def _answers(port: int) -> bool:
+def _answers(address: str, port: int) -> bool:
     # Any answer will do: Heat's root answers 300, its CFN API wants credentials.
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with direct.open(f"http://{layouts.ADDRESS}:{port}/", timeout=5):
+        with direct.open(f"http://{address}:{port}/", timeout=5):
             return True
     except urllib.error.HTTPError:
         return True
@@ -149,9 +153,9 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _listens(port: int) -> bool:
+def _listens(address: str, port: int) -> bool:
     try:
-        socket.create_connection((layouts.ADDRESS, port), timeout=5).close()
+        socket.create_connection((address, port), timeout=5).close()
     except OSError:
         return False
     return True

@@ -70,12 +70,15 @@ class Zaqar:
 class State:
     """Everything in undercloud.json; ``auth_ttl`` is in minutes, None for Keystone's default.
 
+    ``address`` is where Keystone and Heat listen; the optional services listen on loopback alone.
+
     An optional service is None unless it was asked for.
     """
 
     ports: Ports
     secrets: Secrets
     auth_ttl: int | None
+    address: str = layouts.ADDRESS
     swift: Swift | None = None
     zaqar: Zaqar | None = None
 
@@ -90,7 +93,7 @@ class State:
 
         It must not end in /v3, because Heat appends /v3/ec2tokens to the catalogue's address.
         """
-        return f"http://{layouts.ADDRESS}:{self.ports.keystone}"
+        return f"http://{self.address}:{self.ports.keystone}"
 
     @property
     def keystone_url(self) -> str:
@@ -100,12 +103,12 @@ class State:
     @property
     def heat_root(self) -> str:
         """The root of the Heat API."""
-        return f"http://{layouts.ADDRESS}:{self.ports.heat}"
+        return f"http://{self.address}:{self.ports.heat}"
 
     @property
     def cfn_root(self) -> str:
         """The root of Heat's CloudFormation API, where nodes poll and signal."""
-        return f"http://{layouts.ADDRESS}:{self.ports.cfn}"
+        return f"http://{self.address}:{self.ports.cfn}"
 
     @property
     def urls(self) -> dict[str, str]:
@@ -133,6 +136,7 @@ def load(layout: layouts.Layout) -> State | None:
             ports=Ports(**stored["ports"]),
             secrets=Secrets(**stored["secrets"]),
             auth_ttl=stored["auth_ttl"],
+            address=stored.get("address", layouts.ADDRESS),
             swift=Swift(**swift) if swift else None,
             zaqar=Zaqar(**zaqar) if zaqar else None,
         )
@@ -149,10 +153,10 @@ def store(layout: layouts.Layout, state: State) -> None:
     layouts.write_private(layout.state_file, text + "\n")
 
 
-def create(auth_ttl: int | None) -> State:
-    """Return a new state with free ports and fresh passwords."""
+def create(auth_ttl: int | None, address: str = layouts.ADDRESS) -> State:
+    """Return a new state with free ports on the address and fresh passwords."""
     return State(
-        ports=Ports(*_free_ports(3)),
+        ports=Ports(*_free_ports(3, address=address)),
         secrets=Secrets(
             admin=secrets.token_hex(16),
             demo=secrets.token_hex(16),
@@ -162,6 +166,7 @@ def create(auth_ttl: int | None) -> State:
             heat_encryption_key=secrets.token_hex(16),
         ),
         auth_ttl=auth_ttl,
+        address=address,
     )
 
 
@@ -174,13 +179,13 @@ def with_services(state: State, names: Collection[str]) -> State:
     return state
 
 
-def port_is_free(port: int) -> bool:
-    """Tell whether a service could listen on this loopback port now."""
+def port_is_free(port: int, address: str = layouts.ADDRESS) -> bool:
+    """Tell whether a service could listen on this port now."""
     with socket.socket() as probe:
         # As the services do: connections in TIME_WAIT from an earlier run do not matter.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((layouts.ADDRESS, port))
+            probe.bind((address, port))
         except OSError:
             return False
     return True
@@ -210,11 +215,11 @@ def _create_zaqar(taken: Collection[int]) -> Zaqar:
     )
 
 
-def _free_ports(count: int, but: Collection[int] = ()) -> list[int]:
+def _free_ports(count: int, but: Collection[int] = (), address: str = layouts.ADDRESS) -> list[int]:
     candidates = random.sample(_PORTS_TO_TRY, 100)
-    free = [port for port in candidates if port not in but and port_is_free(port)]
+    free = [port for port in candidates if port not in but and port_is_free(port, address)]
     if len(free) < count:
-        raise errors.UndercloudError(f"{count} free ports on loopback were not found.")
+        raise errors.UndercloudError(f"{count} free ports on {address} were not found.")
     return free[:count]
 
 

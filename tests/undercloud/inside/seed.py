@@ -16,6 +16,7 @@ from keystoneauth1 import session
 from keystoneauth1.identity import v3
 from keystoneclient.v3 import client
 
+# Where the optional services listen.
 ADDRESS = "127.0.0.1"
 REGION = "RegionOne"
 
@@ -33,7 +34,7 @@ def main(state_file: str) -> None:
     """Seed the Keystone that the state file describes."""
     state = json.loads(Path(state_file).read_text(encoding="utf-8"))
     passwords, ports = state["secrets"], state["ports"]
-    keystone = connect(ports["keystone"], passwords["admin"])
+    keystone = connect(f"{state['address']}:{ports['keystone']}", passwords["admin"])
     roles = ensure_roles(keystone)
     ensure_service_user(keystone, roles, "heat", passwords["heat_service"])
     ensure_stack_domain(keystone, roles, passwords["stack_domain_admin"])
@@ -46,10 +47,10 @@ def main(state_file: str) -> None:
         ensure_endpoint(keystone, endpoint)
 
 
-def connect(port: int, password: str) -> Any:
+def connect(place: str, password: str) -> Any:
     """Return a Keystone client for the bootstrap administrator."""
     auth = v3.Password(
-        auth_url=f"http://{ADDRESS}:{port}/v3",
+        auth_url=f"http://{place}/v3",
         username="admin",
         password=password,
         project_name="admin",
@@ -62,8 +63,8 @@ def connect(port: int, password: str) -> Any:
 def endpoints(state: dict[str, Any]) -> list[Endpoint]:
     """Return the catalogue entries besides Keystone's own, which the bootstrap made."""
     ports, swift, zaqar = state["ports"], state.get("swift"), state.get("zaqar")
-    api = f"http://{ADDRESS}:{ports['heat']}/v1/%(project_id)s"
-    cfn = f"http://{ADDRESS}:{ports['cfn']}/v1"
+    api = f"http://{state['address']}:{ports['heat']}/v1/%(project_id)s"
+    cfn = f"http://{state['address']}:{ports['cfn']}/v1"
     found = [Endpoint("heat", "orchestration", api), Endpoint("heat-cfn", "cloudformation", cfn)]
     if swift:
         store = f"http://{ADDRESS}:{swift['port']}/v1/AUTH_%(project_id)s"

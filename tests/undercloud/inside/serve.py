@@ -1,7 +1,7 @@
 """Serve Keystone, or all of Heat, from one process; runs inside the undercloud venv.
 
-    serve.py keystone CONFIG DATABASE PORT
-    serve.py heat CONFIG DATABASE API_PORT CFN_PORT
+    serve.py keystone CONFIG DATABASE ADDRESS PORT
+    serve.py heat CONFIG DATABASE ADDRESS API_PORT CFN_PORT
 
 Modules of Keystone and Heat are imported where they are used: one process holds one of the two,
 and oslo.service must be told its backend before anything else of Heat is imported.
@@ -19,7 +19,6 @@ import sqlalchemy.engine
 import sqlalchemy.event
 import waitress
 
-ADDRESS = "127.0.0.1"
 THREADS = 8
 CONNECTIONS = 10_000
 STOP_SECONDS = 1.0
@@ -29,12 +28,12 @@ Application = Callable[..., Any]
 
 def main(argv: Sequence[str]) -> None:
     """Serve until SIGTERM or SIGINT, then leave within STOP_SECONDS."""
-    service, config, database, *ports = argv
+    service, config, database, address, *ports = argv
     begin_transactions_immediately()
     held = hold_open(database)
     applications, stop = load_keystone(config) if service == "keystone" else load_heat(config)
     for port, application in zip(ports, applications, strict=True):
-        serve(application, int(port))
+        serve(application, address, int(port))
     wait_for_signal()
     leave(held, stop)
 
@@ -132,7 +131,7 @@ def _configure_heat(config: str) -> None:
     profiler.setup("heat-engine", cfg.CONF.host)
 
 
-def serve(application: Application, port: int) -> None:
+def serve(application: Application, address: str, port: int) -> None:
     """Listen on the port now, and answer from THREADS threads.
 
     Heat's threads leave connections to Keystone open. At its hundredth waitress accepts no more, unless told otherwise,
@@ -140,7 +139,7 @@ def serve(application: Application, port: int) -> None:
     """
     server = waitress.create_server(
         application,
-        host=ADDRESS,
+        host=address,
         port=port,
         threads=THREADS,
         connection_limit=CONNECTIONS,
