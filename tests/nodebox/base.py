@@ -38,7 +38,7 @@ def make(directory: pathlib.Path, packages: Sequence[str] = PACKAGES) -> pathlib
     Raise BoxError where there is no apt, CommandError if mmdebstrap fails.
     """
     codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "")
-    entries = sources.lines(_apt_files(), codename)
+    entries = sources.lines(apt_files(), codename)
     if not codename or not entries:
         raise errors.BoxError("apt's sources name no archive of this machine's release", "Debian and Ubuntu have them")
     tree, key = directory / "tree", directory / "made-from"
@@ -53,7 +53,8 @@ def make(directory: pathlib.Path, packages: Sequence[str] = PACKAGES) -> pathlib
     return tree
 
 
-def _apt_files() -> list[str]:
+def apt_files() -> list[str]:
+    """Return the texts of apt's sources files on this machine."""
     etc = pathlib.Path("/etc/apt")
     parts = sorted(etc.glob("sources.list.d/*.list")) + sorted(etc.glob("sources.list.d/*.sources"))
     return [path.read_text() for path in (etc / "sources.list", *parts) if path.is_file()]

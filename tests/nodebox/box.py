@@ -28,17 +28,30 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 class NodeBox:
     """A node in ``directory``, from ``up`` to ``down``, also beyond the end of this process.
 
-    ``registry`` ("HOST:PORT") is where it may pull from without TLS, ``packages`` what is installed. It has the
-    machine's network, this checkout, and the Python that runs this, with its packages, under the same paths. All
-    methods raise BoxError or CommandError.
+    ``registry`` ("HOST:PORT") is where it may pull from without TLS. Its file system begins as ``tree``, by default the
+    machine's distribution with ``packages``. What ``shared`` names is there read-only, by default this checkout and the
+    Python that runs this, with its packages. Its network is the machine's, or the namespace ``network``. All methods
+    raise BoxError or CommandError.
     """
 
-    def __init__(self, directory: pathlib.Path, *, registry: str = "", packages: Sequence[str] = base.PACKAGES) -> None:
+    def __init__(
+        self,
+        directory: pathlib.Path,
+        *,
+        registry: str = "",
+        packages: Sequence[str] = base.PACKAGES,
+        tree: pathlib.Path | None = None,
+        shared: Sequence[pathlib.Path] | None = None,
+        network: pathlib.Path | None = None,
+    ) -> None:
         self.directory = pathlib.Path(os.path.abspath(directory))
         self.root = self.directory / "root"
         """The node's file system, for writing files there; mounted from ``up`` to ``down``."""
         self.name = "node" + hashlib.sha256(bytes(self.directory)).hexdigest()[:8]
         self._registry = registry
+        self._tree = tree
+        self._shared = [places.ROOT, *guest.python_paths()] if shared is None else list(shared)
+        self._network = network
         self._packages = tuple(packages)
         self._console = self.directory / "console.log"
         self._leader = self.directory / "leader"
@@ -65,10 +78,15 @@ class NodeBox:
         return f"unix:///proc/{self.leader}/root/run/podman/podman.sock"
 
     def up(self) -> None:
-        """Make a new node and boot it; what a killed process left in the directory is cleared away."""
+        """Make a new node and boot it."""
+        self.prepare()
+        self.boot()
+
+    def prepare(self) -> None:
+        """Make a new node without booting it; what a killed process left in the directory is cleared away."""
         if os.geteuid() != 0:
             raise errors.BoxError("a node needs root", "run this with sudo")
-        tree = self._base()
+        tree = self._tree or self._base()
         self.down(wipe=True)
         for path in (self.directory, self.root, self._storage):
             path.mkdir(mode=0o755, parents=True, exist_ok=True)
@@ -77,7 +95,6 @@ class NodeBox:
         facts = machine.look(self.directory)
         self._mount(tree, facts)
         guest.furnish(self.root, facts, self.name, self._registry)
-        self.boot()
 
     def down(self, wipe: bool = False) -> None:
         """Switch the node off; with ``wipe`` remove it."""
@@ -107,6 +124,12 @@ class NodeBox:
 
     def cut_power(self) -> None:
         """End everything on the node at once."""
+        if self.running():
+            # With its PID 1 all processes of the node end; systemd-nspawn's own end need not end that one.
+            init = os.pidfd_open(self.leader)
+            signal.pidfd_send_signal(init, signal.SIGKILL)
+            select.select([init], [], [], OFF_TIMEOUT_S)
+            os.close(init)
         for pid in processes.find(self._is_ours):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -124,11 +147,13 @@ class NodeBox:
     def run(
         self, argv: Sequence[str], *, env: Mapping[str, str] | None = None, check: bool = True, timeout_s: float = 120
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on the node as root, with this checkout's agent in PYTHONPATH.
+        """Run a command on the node as root, with this checkout's agent in PYTHONPATH if the checkout is there.
 
         Raise CommandError if it fails, unless ``check`` is false.
         """
-        environment = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8", "PYTHONPATH": str(places.ROOT / "agent")}
+        environment = {"PATH": PATH, "HOME": "/root", "LANG": "C.UTF-8"}
+        if places.ROOT in self._shared:
+            environment["PYTHONPATH"] = str(places.ROOT / "agent")
         done = subprocess.run(
             [*self._enter(), *argv],
             env={**environment, **(env or {})},
@@ -159,14 +184,14 @@ class NodeBox:
         return self.directory / "containers"
 
     def _argv(self) -> list[str]:
-        shared = [places.ROOT, *guest.python_paths()]
         return guest.nspawn(
             commands.need("systemd-nspawn"),
             machine.look(self.directory),
             root=self.root,
             name=self.name,
             storage=self._storage,
-            shared=shared,
+            shared=self._shared,
+            network=self._network,
         )
 
     def _is_ours(self, argv: tuple[str, ...]) -> bool:
@@ -175,7 +200,8 @@ class NodeBox:
         )
 
     def _enter(self) -> list[str]:
-        namespaces = ["--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd"]
+        network = ["--net"] if self._network else []
+        namespaces = [*network, "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd"]
         return [str(commands.need("nsenter")), f"--target={self.leader}", *namespaces, "--"]
 
     def _mount(self, tree: pathlib.Path, facts: machine.Machine) -> None:

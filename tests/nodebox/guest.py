@@ -103,10 +103,15 @@ def nspawn(
     name: str,
     storage: pathlib.Path,
     shared: Sequence[pathlib.Path],
+    network: pathlib.Path | None = None,
 ) -> list[str]:
-    """Return the command line that boots the node; ``shared`` is there read-only, under the same paths."""
+    """Return the command line that boots the node; ``shared`` is there read-only, under the same paths.
+
+    ``network`` is the network namespace of the node; without one it has the machine's.
+    """
     # Where systemd is not PID 1, nobody can give the node a control group of its own.
     keep = [] if facts.systemd_is_init else ["--keep-unit"]
+    own_network = [f"--network-namespace-path={network}"] if network else []
     return [
         str(program),
         "--quiet",
@@ -114,6 +119,7 @@ def nspawn(
         f"--machine={name}",
         "--register=no",
         *keep,
+        *own_network,
         "--console=pipe",
         "--notify-ready=yes",
         "--resolv-conf=off",
