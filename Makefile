@@ -5,6 +5,7 @@ PYTHON ?= python3
 
 VENV := $(SCRATCH)/venv
 UNDERCLOUD := $(SCRATCH)/undercloud
+CONSTRAINTS := elements/overcloud-agent/constraints.txt
 
 export SCRATCH
 # Demo and tests each have an undercloud of their own; its packages are installed once for both.
@@ -12,7 +13,7 @@ export UNDERCLOUD_VENV ?= $(SCRATCH)/undercloud-venv
 export PYTHONPATH := $(CURDIR)/tests
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help packages install demo test lint unit hooks integration crash peer soak benchmark benchmark-swap benchmark-packages describe undercloud undercloud-down clean
+.PHONY: help packages install demo test lint unit hooks integration image-test crash peer soak constraints benchmark benchmark-swap benchmark-packages describe undercloud undercloud-down clean
 
 help: ## Show this list.
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +35,9 @@ hooks: packages install ## Run the tests of the hook executables only.
 
 integration: packages install ## Run the tests with real Podman and real Heat only.
 	@$(VENV)/bin/python -m pytest tests/integration
+
+image-test: packages install ## Build an image from the elements, boot it, and run the tests of it.
+	@$(VENV)/bin/python -m pytest tests/elements
 
 crash: packages install ## Kill the agent at every fail point, and N=200 times at random moments; print a table.
 	@$(VENV)/bin/python -m crash --random $${N:-200} $(ARGS)
@@ -68,6 +72,10 @@ describe: install ## Write the hooks' descriptions and the plans' (JSON Schemas)
 	@$(VENV)/bin/python -c 'import json; from overcloud_agent import scripts; \
 	    print(json.dumps(scripts.describe(), indent=2))' > hooks/script.json
 
+constraints: install ## Write the pins of what images install from what the tests run with.
+	@{ echo "# What the agent's own tests run with; written by \`make constraints\`."; \
+	    $(VENV)/bin/python -m imagebox.pins; } > $(CONSTRAINTS).new && mv $(CONSTRAINTS).new $(CONSTRAINTS)
+
 undercloud: ## Start a real Keystone and Heat on this machine, and print how to use them.
 	@$(PYTHON) -m undercloud up --dir $(UNDERCLOUD)
 
@@ -91,9 +99,9 @@ clean: ## Stop and remove everything that demo and tests made.
 	@for scratch in $(SCRATCH) $(wildcard $(SCRATCH)/gw*); do \
 	    for dir in podman swap demo/podman; do \
 	        [ ! -d $$scratch/$$dir ] || $(PYTHON) -m podmanbox down --wipe --dir $$scratch/$$dir; done; \
-	    for dir in test-undercloud full-undercloud expiry-undercloud demo/undercloud benchmark-undercloud; do \
+	    for dir in test-undercloud full-undercloud expiry-undercloud image-undercloud demo/undercloud benchmark-undercloud; do \
 	        [ ! -d $$scratch/$$dir ] || $(PYTHON) -m undercloud down --wipe --dir $$scratch/$$dir; done; \
-	    for dir in node test-node units-node; do \
+	    for dir in node test-node units-node image-node drive-node plug-node; do \
 	        [ ! -d $$scratch/$$dir ] || $(PYTHON) -m nodebox down --dir $$scratch/$$dir; done; done
 	@[ ! -d $(UNDERCLOUD) ] || $(PYTHON) -m undercloud down --wipe --dir $(UNDERCLOUD)
 	@rm -rf $(SCRATCH) build dist agent/*.egg-info .mypy_cache .ruff_cache .pytest_cache

@@ -23,6 +23,7 @@ setuptools.setup(
     data_files=[
         ("share/overcloud-agent/hooks", SCHEMAS),
         ("share/overcloud-agent", ["docs/overcloud-agent.service", *PLANS]),
+        ("share/man/man8", ["docs/man/overcloud-agent.8"]),
     ],
     entry_points={
         "console_scripts": [
@@ -51,6 +52,7 @@ setuptools.setup(
     extras_require={
         "test": [
             "build==1.3.0",
+            "diskimage-builder==3.43.0",
             "hypothesis>=6",
             "jsonschema>=4",
             "mypy==2.4.1",

@@ -1,0 +1,19 @@
+# What README.rst says of each.
+export DIB_OVERCLOUD_AGENT_MODE=${DIB_OVERCLOUD_AGENT_MODE:-resident}
+export DIB_OVERCLOUD_AGENT_SOURCE=${DIB_OVERCLOUD_AGENT_SOURCE:-}
+export DIB_OVERCLOUD_AGENT_CONSTRAINTS=${DIB_OVERCLOUD_AGENT_CONSTRAINTS:-}
+export DIB_OVERCLOUD_AGENT_LEAN=${DIB_OVERCLOUD_AGENT_LEAN:-1}
+export DIB_OVERCLOUD_AGENT_COLLECTORS=${DIB_OVERCLOUD_AGENT_COLLECTORS:-"heat_local local"}
+export DIB_OVERCLOUD_AGENT_JOURNAL_MAX=${DIB_OVERCLOUD_AGENT_JOURNAL_MAX:-512M}
+
+# Wheels are fetched before the image has a Python that could be asked.
+if [ -z "${DIB_OVERCLOUD_AGENT_PYTHON:-}" ]; then
+    case "${DISTRO_NAME:-}:${DIB_RELEASE:-}" in
+        debian:bookworm) DIB_OVERCLOUD_AGENT_PYTHON=3.11 ;;
+        debian:trixie | debian:stable) DIB_OVERCLOUD_AGENT_PYTHON=3.13 ;;
+        ubuntu:noble) DIB_OVERCLOUD_AGENT_PYTHON=3.12 ;;
+        centos:* | rhel:*) DIB_OVERCLOUD_AGENT_PYTHON=3.12 ;;
+        fedora:4[12]) DIB_OVERCLOUD_AGENT_PYTHON=3.13 ;;
+    esac
+fi
+export DIB_OVERCLOUD_AGENT_PYTHON=${DIB_OVERCLOUD_AGENT_PYTHON:-}
