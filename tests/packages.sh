@@ -32,6 +32,10 @@ nsenter;util-linux;util-linux;commands are run on a test node with it
 rsync;rsync;rsync;trees of files come to nodes by it
 needrestart;needrestart;-;restart detection is compared with it, on the machine and on a node
 faketime;faketime;libfaketime;the clock jumps in a test
+sudo;sudo;sudo;diskimage-builder calls it, also as root
+debootstrap;debootstrap;-;diskimage-builder looks for it
+mkfs.ext4;e2fsprogs;e2fsprogs;diskimage-builder makes a file system of the image
+file;file;file;dib-lint asks it what is Python
 apt-ftparchive;apt-utils;-;package repositories are made with it for tests
 dpkg-architecture;dpkg-dev;-;packages are made for tests, where their architecture has its libraries
 gpg;gpg;gnupg2;repositories are signed with it for tests

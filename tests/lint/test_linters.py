@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -41,6 +42,16 @@ def test_shell() -> None:
     scripts = [name for name in tracked() if is_shell(places.ROOT / name)]
     assert ".ci/run" in scripts
     run(shellcheck, *scripts)
+
+
+def test_elements() -> None:
+    """dib-lint is a shell script that calls flake8 and python, both from where it is itself."""
+    environment = {**os.environ, "PATH": f"{places.BIN}:{os.environ['PATH']}", "ELEMENTS_DIR": "elements"}
+    argv = [str(places.BIN / "dib-lint")]
+    # It wants a directory of library scripts, too; ours are all in the elements.
+    environment["LIB_DIR"] = "elements"
+    done = subprocess.run(argv, cwd=places.ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def is_shell(path: Path) -> bool:
