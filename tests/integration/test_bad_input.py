@@ -32,7 +32,7 @@ def test_unknown_group(node: nodes.Node, heat: heatlike.HeatLike) -> None:
     body = answer(node, heat, heat.deployment("bad", "magic"))
     assert body["deploy_status_code"] == 2
     assert "there is no hook for the group 'magic'" in body["deploy_stderr"]
-    assert "container-upgrade, docker-cmd, os-apply-config, script" in body["deploy_stderr"]
+    assert "container-upgrade, docker-cmd, os-apply-config, package-update, script" in body["deploy_stderr"]
 
 
 def test_hook_that_is_not_executable(node: nodes.Node, heat: heatlike.HeatLike) -> None:
