@@ -65,9 +65,8 @@ def _follows(
             affected=(*before.affected, *found.affected), reboot=tuple({*before.reboot, *found.reboot})
         )
     units = {tiers.unit_of(one) for one in found.affected if one.action != "report"}
-    return workflow.build(
-        found, edges=systemd.order_edges(units), rules=rule_files.workflow(config.workflow_dir), restart=restart
-    )
+    edges = systemd.order_edges(units) if where.booted else set()
+    return workflow.build(found, edges=edges, rules=rule_files.workflow(config.workflow_dir), restart=restart)
 
 
 def remaining(planned: model.Workflow, config: settings.Settings) -> model.Workflow:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from overcloud_agent import errors, redact, run
+from overcloud_agent.packages import systemd
 
 # Seconds for an answer that waits for no job.
 TIMEOUT = 60.0
-# Names in one command line.
-_MOST = 200
 _PROPERTIES = ("ActiveState", "SubState", "InvocationID", "NRestarts", "Result", "Type")
 
 
@@ -41,19 +40,11 @@ class State:
 
 def show(names: Sequence[str]) -> dict[str, State]:
     """The state of each unit, also of those that systemd does not know. Raises PackageError."""
-    found: dict[str, State] = {}
-    for first in range(0, len(names), _MOST):
-        some = names[first : first + _MOST]
-        done = _systemctl("show", f"--property={','.join(_PROPERTIES)}", "--", *some, timeout=TIMEOUT)
-        blocks = done.stdout.decode(errors="replace").strip("\n").split("\n\n")
-        if done.returncode != 0 or len(blocks) != len(some):
-            raise errors.PackageError(f"systemd does not tell about its units: {_said(done)}")
-        found.update(zip(some, map(_parsed, blocks), strict=True))
-    return found
+    found = systemd.show(names, _PROPERTIES)
+    return {name: _state(found.get(name, {})) for name in names}
 
 
-def _parsed(block: str) -> State:
-    values = dict(line.partition("=")[::2] for line in block.splitlines())
+def _state(values: Mapping[str, str]) -> State:
     return State(
         active=values.get("ActiveState", ""),
         sub=values.get("SubState", ""),
