@@ -111,6 +111,9 @@ def unit(name: str, action: str = "restart") -> dict[str, str]:
     return {"kind": "unit", "name": f"{name}.service", "action": action}
 
 
+BOTH = [[unit("oca-one")], [unit("oca-two")]]
+
+
 class Driver:
     """A driver that runs on the node. nsenter waits for it outside, and ends as it does."""
 

@@ -5,17 +5,12 @@ from __future__ import annotations
 import random
 import signal
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-import places
 import updated
-from nodebox import box
 from overcloud_agent import failpoints
-
-BOTH = [[updated.unit("oca-one")], [updated.unit("oca-two")]]
 
 # Those that an update reaches only where something is amiss, or where more is asked.
 _ELSEWHERE = ("package.repair.", "package.failed.", "package.reboot.", "package.restart-self.")
@@ -28,19 +23,6 @@ PLAIN = sorted(
     key=lambda name: (_ORDER.index(name.split(".")[1]), _ENDS.index(name.split(".")[2])),
 )
 DONE = {"pre-update": 1, "configured 2": 1, "oca-one 2": 1, "oca-two 2": 1, "post-update done": 1}
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[box.NodeBox]:
-    with box.NodeBox(places.SCRATCH / "unode") as made:
-        yield made
-
-
-@pytest.fixture
-def world(node: box.NodeBox) -> updated.World:
-    made = updated.World(node)
-    made.prepare()
-    return made
 
 
 def judge(world: updated.World, *, configured: int = 1) -> dict[str, Any]:
@@ -56,7 +38,7 @@ def judge(world: updated.World, *, configured: int = 1) -> dict[str, Any]:
 
 @pytest.mark.parametrize("point", PLAIN)
 def test_the_agent_dies(world: updated.World, point: str) -> None:
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run(die_at=point) == -signal.SIGKILL
     assert not world.answers
     assert world.run() == 0
@@ -65,7 +47,7 @@ def test_the_agent_dies(world: updated.World, point: str) -> None:
 
 
 def test_the_agent_dies_at_every_step_of_one_update(world: updated.World) -> None:
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     for point in PLAIN:
         status = world.run(die_at=point)
         # It is not at every point again: the transaction that was started is never started again.
@@ -81,7 +63,7 @@ def test_the_agent_dies_at_every_step_of_one_update(world: updated.World) -> Non
 @pytest.mark.parametrize("seed", range(3))
 def test_the_agent_dies_at_random_moments(world: updated.World, seed: int) -> None:
     moments = random.Random(seed)  # noqa: S311
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     kills = 0
     for _ in range(12):
         with world.running():
@@ -106,7 +88,7 @@ def test_the_agent_dies_at_random_moments(world: updated.World, seed: int) -> No
 def test_the_agent_dies_in_a_repair(world: updated.World, end: str) -> None:
     world.node.run(["dpkg", "--unpack", f"/{updated.REPOSITORY}/oca-lib_2_all.deb"])
     assert world.audit()
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run(die_at=f"package.repair.{end}") == -signal.SIGKILL
     assert world.run() == 0
     judge(world)
@@ -115,7 +97,7 @@ def test_the_agent_dies_in_a_repair(world: updated.World, end: str) -> None:
 @pytest.mark.parametrize("end", ["begun", "done"])
 def test_the_agent_dies_when_it_has_given_up(world: updated.World, end: str) -> None:
     (world.node.root / "etc/oca-one.broken").touch()
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run(die_at=f"package.failed.{end}") == -signal.SIGKILL
     tried = world.count()["oca-one 2"]
     world.node.run(["systemctl", "stop", "oca-one.service"])
@@ -131,7 +113,7 @@ def test_the_agent_dies_when_it_has_given_up(world: updated.World, end: str) -> 
 
 @pytest.mark.parametrize("point", ["", "package.restart-self.begun", "package.restart-self.done"])
 def test_the_agent_restarts_itself_last_and_answers_once(world: updated.World, point: str) -> None:
-    world.ask(batches=[[updated.unit("overcloud-agent")], *BOTH])
+    world.ask(batches=[[updated.unit("overcloud-agent")], *updated.BOTH])
     world.run_as_unit(die_at=point)
     answer = world.await_answer()
     assert answer["ok"], answer["reason"]
@@ -144,7 +126,7 @@ def test_the_agent_restarts_itself_last_and_answers_once(world: updated.World, p
 def test_an_update_of_the_agent_in_the_middle_of_its_transaction(world: updated.World) -> None:
     """As a maintainer script does it: the agent's unit is restarted while the transaction waits for that."""
     (world.node.root / "etc/oca-slow").touch()
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     world.run_as_unit()
     world.await_trace("configured 2")
     begun = time.monotonic()
@@ -158,7 +140,7 @@ def test_an_update_of_the_agent_in_the_middle_of_its_transaction(world: updated.
 
 def test_asked_to_stop_the_agent_leaves_the_transaction_to_itself(world: updated.World) -> None:
     (world.node.root / "etc/oca-slow").touch()
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     with world.running() as process:
         world.await_trace("configured 2")
         process.terminate()
@@ -173,7 +155,7 @@ def test_asked_to_stop_the_agent_leaves_the_transaction_to_itself(world: updated
 def test_the_transaction_dies(world: updated.World, what: str) -> None:
     """dpkg alone, while the agent waits for it; or agent, carrier and dpkg at once."""
     (world.node.root / "etc/oca-slow").touch()
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     with world.running() as process:
         world.await_trace("configured 2")
         (world.node.root / "etc/oca-slow").unlink()
@@ -192,7 +174,7 @@ def test_the_transaction_dies(world: updated.World, what: str) -> None:
 
 def test_the_power_is_cut_in_a_transaction(world: updated.World) -> None:
     (world.node.root / "etc/oca-slow").touch()
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     with world.running():
         world.await_trace("configured 2")
         world.node.cut_power()
@@ -209,7 +191,7 @@ def test_the_power_is_cut_in_a_transaction(world: updated.World) -> None:
 @pytest.mark.parametrize("point", ["", "package.reboot.begun", "package.reboot.done"])
 def test_a_reboot_is_asked_for_and_waited_for(world: updated.World, point: str) -> None:
     world.ask(
-        batches=BOTH,
+        batches=updated.BOTH,
         reboot=["linux-image"],
         asked={"reboot": "when-required"},
         options={"reboot_command": "systemctl poweroff"},
@@ -232,7 +214,7 @@ def test_a_reboot_is_asked_for_and_waited_for(world: updated.World, point: str) 
 
 def test_a_reboot_that_is_refused(world: updated.World) -> None:
     world.ask(
-        batches=BOTH,
+        batches=updated.BOTH,
         reboot=["linux-image"],
         asked={"reboot": "when-required"},
         options={"reboot_command": "false"},

@@ -5,32 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import stat
-from collections.abc import Iterator
 
 import pytest
 
-import places
 import updated
-from nodebox import box
-
-BOTH = [[updated.unit("oca-one")], [updated.unit("oca-two")]]
-
-
-@pytest.fixture(scope="module")
-def node() -> Iterator[box.NodeBox]:
-    with box.NodeBox(places.SCRATCH / "unode") as made:
-        yield made
-
-
-@pytest.fixture
-def world(node: box.NodeBox) -> updated.World:
-    made = updated.World(node)
-    made.prepare()
-    return made
 
 
 def test_an_update(world: updated.World) -> None:
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run() == 0
     (answer,) = world.answers
     assert answer["ok"], answer
@@ -50,7 +32,7 @@ def test_an_update(world: updated.World) -> None:
 
 def test_a_unit_that_does_not_come_back_stops_the_line(world: updated.World) -> None:
     (world.node.root / "etc/oca-one.broken").touch()
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run() == 0
     (answer,) = world.answers
     assert not answer["ok"]
@@ -65,7 +47,7 @@ def test_a_unit_that_does_not_come_back_stops_the_line(world: updated.World) -> 
 
 def test_a_unit_that_does_not_stay_up(world: updated.World) -> None:
     (world.node.root / "etc/oca-one.flaky").touch()
-    world.ask(batches=BOTH, options={"restart_stable_for": 2})
+    world.ask(batches=updated.BOTH, options={"restart_stable_for": 2})
     assert world.run() == 0
     (answer,) = world.answers
     assert "it does not stay up" in answer["failed"]["oca-one.service"]
@@ -74,7 +56,7 @@ def test_a_unit_that_does_not_stay_up(world: updated.World) -> None:
 
 def test_a_unit_that_did_not_run_is_left_so(world: updated.World) -> None:
     world.node.run(["systemctl", "stop", "oca-one.service"])
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run() == 0
     (answer,) = world.answers
     assert answer["ok"]
@@ -83,7 +65,7 @@ def test_a_unit_that_did_not_run_is_left_so(world: updated.World) -> None:
 
 
 def test_restarts_are_only_reported(world: updated.World) -> None:
-    world.ask(batches=BOTH, asked={"restart": "report"}, reboot=["linux-image"])
+    world.ask(batches=updated.BOTH, asked={"restart": "report"}, reboot=["linux-image"])
     assert world.run() == 0
     (answer,) = world.answers
     assert answer["ok"]
@@ -127,7 +109,7 @@ def test_a_container_is_restarted_with_its_gate(world: updated.World, passes: bo
 def test_a_hook_before_the_update_that_fails_leaves_everything_as_it_was(world: updated.World) -> None:
     world.hook("pre-update", "20-bad", "echo no quorum >&2; exit 3")
     world.hook("pre-update", "30-never")
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run() == 0
     (answer,) = world.answers
     assert answer["packages"] == "unchanged"
@@ -138,7 +120,7 @@ def test_a_hook_before_the_update_that_fails_leaves_everything_as_it_was(world: 
 
 def test_a_hook_that_says_later_is_asked_again(world: updated.World) -> None:
     world.hook("pre-update", "20-later", "[ -e /etc/oca-asked ] || { touch /etc/oca-asked; exit 75; }")
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run() == 0
     assert world.answers[0]["ok"]
     assert world.trace[:4] == ["pre-update", "pre-update", "pre-update", "configured 2"]
@@ -146,7 +128,7 @@ def test_a_hook_that_says_later_is_asked_again(world: updated.World) -> None:
 
 def test_a_hook_that_says_later_for_too_long(world: updated.World) -> None:
     world.hook("pre-update", "20-later", "exit 75")
-    world.ask(batches=BOTH, within=5)
+    world.ask(batches=updated.BOTH, within=5)
     assert world.run() == 0
     assert "20-later still said that it is to be asked later" in world.answers[0]["reason"]
     assert world.trace[-1] == "post-update failed"
@@ -155,7 +137,7 @@ def test_a_hook_that_says_later_for_too_long(world: updated.World) -> None:
 
 def test_a_hook_after_the_update_that_fails(world: updated.World) -> None:
     world.hook("post-update", "05-bad", "exit 1")
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run() == 0
     (answer,) = world.answers
     assert "post-update hook 05-bad" in answer["reason"]
@@ -166,7 +148,7 @@ def test_a_hook_after_the_update_that_fails(world: updated.World) -> None:
 
 def test_a_postinst_that_fails(world: updated.World) -> None:
     (world.node.root / "etc/oca-lib.broken").touch()
-    world.ask(batches=BOTH)
+    world.ask(batches=updated.BOTH)
     assert world.run() == 0
     (answer,) = world.answers
     assert answer["packages"] == "unknown"
@@ -176,7 +158,7 @@ def test_a_postinst_that_fails(world: updated.World) -> None:
     assert world.trace[-1] == "post-update failed"
     # With that mended, the same identifier goes through: what was left is repaired first, and told.
     (world.node.root / "etc/oca-lib.broken").unlink()
-    world.ask(batches=BOTH, deployment="two")
+    world.ask(batches=updated.BOTH, deployment="two")
     assert world.run() == 0
     assert world.answers[1]["recorded"]
     assert (world.versions(), world.audit()) == ({"ii2"}, "")
@@ -184,7 +166,7 @@ def test_a_postinst_that_fails(world: updated.World) -> None:
 
 def test_a_postinst_that_never_ends(world: updated.World) -> None:
     (world.node.root / "etc/oca-slow").touch()
-    world.ask(batches=BOTH, within=4)
+    world.ask(batches=updated.BOTH, within=4)
     # The least that a transaction has is a minute.
     assert world.run() == 0
     (answer,) = world.answers
