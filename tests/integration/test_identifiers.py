@@ -19,9 +19,6 @@ from benchmarks.packages import roots
 from overcloud_agent.packages import inventory, select
 from podmanbox import box
 
-# The command line looks for it; it has tests of its own.
-pytest.importorskip("overcloud_agent.packages.apt")
-
 DPKG = Path("/var/lib/dpkg/status")
 
 
@@ -68,7 +65,6 @@ def test_packages_are_those_of_dpkg(node: nodes.Node, tree: Path) -> None:
 
 
 def test_packages_are_those_of_rpm(tmp_path: Path) -> None:
-    pytest.importorskip("overcloud_agent.packages.dnf")
     with roots.with_rpms(tmp_path, 20) as root:
         found = inventory.identifier(select.backend(root), tmp_path / "state")
         # The documented command asks the machine's own rpm, so it is told of another database.

@@ -23,12 +23,12 @@ def backend(root: Path) -> backends.Backend:
     # Where dpkg is only a tool to make packages with, its database is there, and empty.
     if _size(root / _DPKG):
         _program(root, "apt-get")
-        from overcloud_agent.packages import apt  # type: ignore[attr-defined,unused-ignore]
+        from overcloud_agent.packages import apt
 
         manager = apt.Apt(root)
     elif any(_size(root / name) for name in _RPM):
         program = _program(root, "dnf5", "dnf")
-        from overcloud_agent.packages import dnf  # type: ignore[attr-defined,unused-ignore]
+        from overcloud_agent.packages import dnf
 
         manager = dnf.Dnf(root, "dnf5" if program == "dnf5" else "dnf")
     else:
