@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from pathlib import Path
 
@@ -32,7 +33,6 @@ def dnf(to: figures.Figures, count: int, runs: int) -> None:
             root.use(offered, name, (root.served / name).as_uri())
             if version == "1":
                 root.install("bench-package-*")
-        root.backend.refresh(wait=10, alive=lambda: None)
         command = [
             "env",
             f"HOME={root.variables['HOME']}",
@@ -44,7 +44,13 @@ def dnf(to: figures.Figures, count: int, runs: int) -> None:
         ]
         reference = sides.shell(shlex.join(command), root.directory)
         ours = {_TITLE: lambda: _pending(root.backend)}
-        sides.alternate(to, f"Pending updates, {count} RPMs", reference, ours, runs)
+        # Debian's rpm looks there for where its database is.
+        before, os.environ["HOME"] = os.environ.get("HOME", "/"), root.variables["HOME"]
+        try:
+            root.backend.refresh(wait=10, alive=lambda: None)
+            sides.alternate(to, f"Pending updates, {count} RPMs", reference, ours, runs)
+        finally:
+            os.environ["HOME"] = before
 
 
 def _pending(manager: backend.Backend) -> None:
