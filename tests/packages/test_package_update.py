@@ -158,6 +158,9 @@ def test_the_command_line_shows_one_page_and_json(node: packagenode.PackageNode)
     jsonschema.validate({key: value for key, value in found.items() if key != "identifiers"}, schema)
     assert found["identifiers"]["plan"] == json.loads(node.agent("plan", "--json"))["identifiers"]["plan"]
     assert json.loads(node.agent("identifiers", "--json"))["packages_identifier"] == found["identifiers"]["packages"]
+    (node.box.root / "root/web.yaml").write_text('web: {image: "127.0.0.1:1/none:1", net: host}\n')
+    both = node.agent("plan", "/root/web.yaml", "--packages")
+    assert all(words in both for words in ("1 to create", "nova-sample", "alpha-daemon.service", "sha256:")), both
     rows = {row["unit"]: row for row in json.loads(node.agent("processes", "--json"))}
     assert rows["alpha-daemon.service"]["packages"] == ["libsample1"]
     assert rows["alpha-daemon.service"]["pid"] == int(node.main_pid("alpha-daemon"))
