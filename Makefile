@@ -22,7 +22,7 @@ demo: packages install ## Watch a real Heat drive container upgrades through the
 	@$(VENV)/bin/python -m demo --scratch $(SCRATCH)
 
 test: packages install ## Run every test: linters, unit, hooks, integration (installs what it needs).
-	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile tests
+	@$(VENV)/bin/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder tests
 
 lint: install ## Run mypy, ruff and shellcheck only.
 	@$(VENV)/bin/python -m pytest tests/lint

@@ -58,7 +58,7 @@ setuptools.setup(
             "mypy==2.4.1",
             "pytest==9.2.0",
             "pytest-timeout>=2.3",
-            "pytest-xdist>=3.5",
+            "pytest-xdist>=3.7",
             "python-heatclient>=4",
             "ruff==0.17.6",
             "types-psutil",
