@@ -85,6 +85,20 @@ def status(config_file: Path | None, as_json: bool) -> None:
 
 
 @main.command()
+@click.pass_obj
+def check(config_file: Path | None) -> None:
+    """Check that this version can work with the node's configuration and journal. Nothing is changed.
+
+    Exits with 0 when `run` would start, else with a message.
+    """
+    from overcloud_agent import database
+
+    config = settings.load(config_file)
+    settings.load_collectors(config)
+    database.check(config.state_dir)
+
+
+@main.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_obj
 def identifiers(config_file: Path | None, as_json: bool) -> None:

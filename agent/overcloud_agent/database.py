@@ -1,4 +1,9 @@
-"""The journal's SQLite database: opening it safely, transactions, and its schema."""
+"""The journal's SQLite database: opening it safely, transactions, and its schema.
+
+A node goes back to an earlier version of the agent while the journal stays, so the schema only grows: a migration adds
+tables, columns with defaults, and indices. An agent uses a journal of a later schema as long as that says that it may
+(`schema.usable_by`), and leaves the number and what it does not know as they are. docs/states.md has the rules.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from overcloud_agent import errors
+from overcloud_agent import errors, failpoints
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
+
+# The oldest schema whose agents can use what this one makes. All migrations from there on only add something, which a
+# test checks; one that does something else comes with its own number here, and then there is no way back past it.
+USABLE_BY = 5
 
 _WAY_OUT = "make room or mend the permissions; if it is damaged, move it away and start the agent again"
 
@@ -82,6 +91,10 @@ CREATE TABLE sources (
     polled_at REAL NOT NULL,
     answered_at REAL
 ) STRICT;
+CREATE TABLE schema (
+    usable_by INTEGER NOT NULL,
+    made_by TEXT NOT NULL
+) STRICT
 """
 
 # What makes a journal of a version one of the next. A new journal is made by _SCHEMA at once.
@@ -110,6 +123,12 @@ CREATE TABLE updates (
     identifier TEXT PRIMARY KEY,
     done_at REAL NOT NULL,
     outputs TEXT NOT NULL
+) STRICT
+""",
+    4: """
+CREATE TABLE schema (
+    usable_by INTEGER NOT NULL,
+    made_by TEXT NOT NULL
 ) STRICT
 """,
 }
@@ -150,6 +169,37 @@ def _is_damaged(path: Path) -> bool:
         return getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def check(directory: Path) -> None:
+    """Raise JournalError if this agent cannot use the journal in `directory`. Nothing is changed.
+
+    One that is missing or damaged is no obstacle: it is made, or set aside, when an agent starts.
+    """
+    path = directory / "journal.sqlite"
+    try:
+        if not path.exists() or _is_damaged(path):
+            return
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=30)) as db:
+            _refuse_later(db)
+    except (OSError, sqlite3.Error) as error:
+        raise errors.JournalError(f"cannot read the journal {path}: {error}", hint=_WAY_OUT) from error
+
+
+def _refuse_later(db: sqlite3.Connection) -> int:
+    """The schema of a journal; raises JournalError when it is a later one than this agent can use."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > SCHEMA_VERSION:
+        known = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'schema'").fetchone()
+        usable_by, made_by = db.execute("SELECT usable_by, made_by FROM schema").fetchone() if known else (version, "")
+        if usable_by > SCHEMA_VERSION:
+            raise errors.JournalError(
+                f"the journal has schema {version}, for agents of schema {usable_by} and later; this one has schema"
+                f" {SCHEMA_VERSION}",
+                hint=f"use {f'overcloud-agent {made_by}' if made_by else 'the agent that wrote it'} or a later one;"
+                " nothing was changed",
+            )
+    return version
+
+
 class Database:
     """One connection. All methods raise JournalError.
 
@@ -173,23 +223,21 @@ class Database:
             raise errors.JournalError(f"cannot use the journal {path}: {error}", hint=_WAY_OUT) from error
 
     def _prepare(self) -> None:
-        if self._version() == SCHEMA_VERSION:
+        if _refuse_later(self._db) >= SCHEMA_VERSION:
             return
         # One transaction: a process that dies here leaves the journal as it was.
         with self.transaction():
-            version = self._version()
-            if version > SCHEMA_VERSION:
-                raise errors.JournalError(
-                    f"the journal has version {version}, this agent writes version {SCHEMA_VERSION}",
-                    hint="use the agent that wrote it, or move the journal away",
-                )
+            version = _refuse_later(self._db)
+            # Another process may have been at it meanwhile.
+            if version >= SCHEMA_VERSION:
+                return
             scripts = [_MIGRATIONS[number] for number in range(version, SCHEMA_VERSION)] if version else [_SCHEMA]
             for statement in ";".join(scripts).split(";"):
                 self._db.execute(statement)
+            self._db.execute("DELETE FROM schema")
+            self._db.execute("INSERT INTO schema (usable_by, made_by) VALUES (?, ?)", (USABLE_BY, _own_version()))
             self._db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+            failpoints.reach("journal.migrated")
 
     def close(self) -> None:
         """Close the connection."""
@@ -224,6 +272,16 @@ class Database:
     def forget(self) -> None:
         """Empty the write-ahead log, so that what was dropped does not linger in it."""
         self.read("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _own_version() -> str:
+    # It takes a while to load, and is only needed when a journal is made or migrated.
+    from importlib import metadata
+
+    try:
+        return metadata.version("overcloud-agent")
+    except metadata.PackageNotFoundError:
+        return ""
 
 
 def _create_private(path: Path) -> None:

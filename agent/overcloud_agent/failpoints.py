@@ -46,6 +46,7 @@ PACKAGE = (
 )
 
 NAMES = (
+    "journal.migrated",
     "metadata.kept",
     "journal.received",
     "journal.running",

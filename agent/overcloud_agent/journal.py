@@ -223,7 +223,9 @@ class Journal:
 
     def running(self) -> list[tuple[str, Any, model.Process | None]]:
         """Ids, documents and processes of what ran when the last process died."""
-        rows = self._store.read("SELECT * FROM deployments WHERE state = 'running' ORDER BY position")
+        rows = self._store.read(
+            "SELECT id, document, pid, pid_created FROM deployments WHERE state = 'running' ORDER BY position"
+        )
         return [
             (
                 row["id"],
@@ -319,7 +321,12 @@ class Journal:
     def note_migrated(self, container: str, identifier: str) -> None:
         """Write down that a migration is done; this outlives its deployment."""
         with self._store.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO migrations VALUES (?, ?, ?)", (container, identifier, self._clock()))
+            # Not OR REPLACE, which would take along what a later version keeps in columns of its own.
+            db.execute(
+                "INSERT INTO migrations (container, identifier, done_at) VALUES (?, ?, ?)"
+                " ON CONFLICT (container, identifier) DO UPDATE SET done_at = excluded.done_at",
+                (container, identifier, self._clock()),
+            )
 
     # Updates of packages
 
@@ -332,7 +339,11 @@ class Journal:
         """Write down that all of an update is done; this outlives its deployment."""
         row = (identifier, self._clock(), json.dumps(outputs))
         with self._store.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO updates VALUES (?, ?, ?)", row)
+            db.execute(
+                "INSERT INTO updates (identifier, done_at, outputs) VALUES (?, ?, ?) ON CONFLICT (identifier)"
+                " DO UPDATE SET done_at = excluded.done_at, outputs = excluded.outputs",
+                row,
+            )
 
     def downtimes(self) -> dict[str, list[float]]:
         """Seconds from stop to start of each upgrade that is known, by container, oldest first."""

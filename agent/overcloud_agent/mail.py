@@ -91,7 +91,8 @@ class Mail:
     def next(self, endpoint: str) -> Pending | None:
         """The first pending signal for `endpoint` that is due: what never was tried, then what is due longest."""
         now = self._clock()
-        query = "SELECT * FROM signals WHERE state = 'pending' AND endpoint = ? AND next_at"
+        columns = "seq, deployment, target, body, attempts"
+        query = f"SELECT {columns} FROM signals WHERE state = 'pending' AND endpoint = ? AND next_at"  # noqa: S608  ours
         rows = self._store.read(f"{query} <= ? ORDER BY next_at LIMIT 1", endpoint, now)
         rows = rows or self._store.read(f"{query} > ? ORDER BY next_at LIMIT 1", endpoint, now + _CLOCK_WAS_WRONG)
         return next((_pending(row) for row in rows), None)
@@ -224,7 +225,7 @@ def _pending(row: sqlite3.Row) -> Pending:
     return Pending(
         seq=row["seq"],
         deployment=row["deployment"],
-        target=model.Target(**json.loads(row["target"])),
+        target=records.made_from(model.Target, json.loads(row["target"])),
         body=row["body"],
         attempts=row["attempts"],
     )

@@ -6,14 +6,16 @@ runs. So the types that it works with are records: nothing but what a hook has l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from overcloud_agent import errors
 
 # A type checker takes this name for true. What is imported under it, it alone needs: to load typing is slow as well.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any, dataclass_transform
+    from typing import Any, TypeVar, dataclass_transform
+
+    Kind = TypeVar("Kind")
 else:
 
     def dataclass_transform(**_):
@@ -58,6 +60,14 @@ class Record:
 def fields(record: object) -> dict[str, Any]:
     """The fields of a record with their values, in the order of their declaration."""
     return {name: getattr(record, name) for name in type(record).__annotations__}
+
+
+def made_from(kind: Callable[..., Kind], kept: Mapping[str, Any]) -> Kind:
+    """A record (or a dataclass) made again from the fields that were kept; those that a later version added are left.
+
+    Raises TypeError for a field that is missing and has no default.
+    """
+    return kind(**{name: value for name, value in kept.items() if name in kind.__annotations__})
 
 
 def read(

@@ -8,7 +8,8 @@ import pytest
 
 import heatlike
 import nodes
-from overcloud_agent import failpoints
+import oldjournals
+from overcloud_agent import database, failpoints
 
 GOOD = """echo '{"deploy_stdout": "fine", "deploy_status_code": 0}'"""
 
@@ -21,7 +22,15 @@ def die_and_start_again(node: nodes.Node, point: str) -> None:
 
 @pytest.mark.parametrize(
     "point",
-    ["metadata.kept", "journal.received", "journal.finished", "deployed.told", "signal.sent", "signal.settled"],
+    [
+        "journal.migrated",
+        "metadata.kept",
+        "journal.received",
+        "journal.finished",
+        "deployed.told",
+        "signal.sent",
+        "signal.settled",
+    ],
 )
 def test_a_hook_runs_once_and_its_result_arrives(node: nodes.Node, heat: heatlike.HeatLike, point: str) -> None:
     node.hook("script", f"echo run >> {node.directory}/runs; {GOOD}")
@@ -30,6 +39,20 @@ def test_a_hook_runs_once_and_its_result_arrives(node: nodes.Node, heat: heatlik
     assert heat.signal("a")["deploy_stdout"] == "fine"
     node.await_state("a", "signalled")
     assert (node.directory / "runs").read_text() == "run\n"
+
+
+def test_a_journal_is_migrated_at_once_or_not_at_all(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    path = oldjournals.make(node.state, 1)
+    before = oldjournals.look(path)
+    node.start(env={failpoints.VARIABLE: "journal.migrated"})
+    assert node.wait() == -signal.SIGKILL
+    assert oldjournals.look(path) == before
+    node.hook("script", GOOD)
+    heat.serve(heat.deployment("a"))
+    node.start()
+    assert heat.signal("a")["deploy_status_code"] == 0
+    node.await_state("old", "signalled")
+    assert oldjournals.look(path)[0] == database.SCHEMA_VERSION
 
 
 @pytest.mark.parametrize("point", ["journal.running", "deployed.written", "hook.ended"])

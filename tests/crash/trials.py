@@ -10,8 +10,8 @@ from typing import Any
 from crash import judge, scene
 from overcloud_agent import failpoints
 
-# Only a hook that is an executable has an end that the agent can miss.
-_NOT_OF_CONTAINERS = ("hook.ended",)
+# Only a hook that is an executable has an end that the agent can miss, and only a journal of before is migrated.
+_NOT_OF_CONTAINERS = ("hook.ended", "journal.migrated")
 
 # These need what another deployment left behind.
 LEFTOVERS = {

@@ -220,14 +220,6 @@ def test_a_damaged_journal_is_an_error_with_a_way_out(tmp_path: Path) -> None:
     assert "move it away" in caught.value.hint
 
 
-def test_a_journal_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
-    book = journal.Journal.open(tmp_path)
-    book._store._db.execute("PRAGMA user_version = 99")
-    book.close()
-    with pytest.raises(errors.JournalError, match="version 99"):
-        journal.Journal.open(tmp_path)
-
-
 def test_steps_are_remembered(book: journal.Journal) -> None:
     seq = book.begin_step("a", "web", "commit", "detail")
     assert book.step("a", "web", "commit", done=False) == "detail"
@@ -243,18 +235,6 @@ def test_an_update_is_remembered_with_its_outputs(book: journal.Journal) -> None
     book.note_updated(identifier, {"change": "update"})
     book.forget([identifier])
     assert book.updated(identifier) == {"change": "update"}
-
-
-def test_a_journal_from_before_updates_is_migrated(tmp_path: Path) -> None:
-    book = journal.Journal.open(tmp_path)
-    receive(book, "cfn", documents("a"))
-    book._store._db.execute("DROP TABLE updates")
-    book._store._db.execute("PRAGMA user_version = 3")
-    book.close()
-    book = journal.Journal.open(tmp_path)
-    book.note_updated("1", {})
-    assert book.updated("1") == {}
-    assert state(book, "a") == "received"
 
 
 def test_other_processes_do_not_delete_the_log_under_two_connections(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from overcloud_agent import errors, files, journal
+from overcloud_agent import errors, files, journal, records
 from overcloud_agent.containers import steps
 from overcloud_agent.packages import (
     apply,
@@ -122,7 +122,7 @@ class _Update:
         self._packages = apply.Site(manager=manager, record=record, config=config, deadline=asked.deadline, alive=alive)
         self._restarts = restart.Site(config=config, record=record, place=PLACE, deadline=asked.deadline, alive=alive)
         kept = record.begun(PLACE, "outcome")
-        self._outcome = outcomes.Outcome(**json.loads(kept)) if kept else outcomes.Outcome()
+        self._outcome = records.made_from(outcomes.Outcome, json.loads(kept)) if kept else outcomes.Outcome()
 
     def run(self) -> outcomes.Outcome:
         """Take every step that is not done."""
