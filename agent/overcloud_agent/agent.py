@@ -17,6 +17,7 @@ from overcloud_agent import (
     execution,
     gather,
     journal,
+    leaving,
     lock,
     model,
     notify,
@@ -95,12 +96,14 @@ def _working(config: settings.Settings, *, collecting: bool = True) -> Iterator[
     agent = _Agent(config, collecting=collecting)
     handlers = {number: signal.signal(number, agent.on_signal) for number in _SIGNALS}
     agent.watchdog.start()
+    agent.leaving.start()
     try:
         yield agent
     finally:
         agent.sources.stop()
         agent.outbox.stop(config.signal_timeout)
         agent.watchdog.stop()
+        agent.leaving.stop()
         agent.journal.close()
         for number, handler in handlers.items():
             signal.signal(number, handler)
@@ -117,6 +120,8 @@ class _Agent:
         self.stopping = False
         self.reload_requested = False
         self.troubled = False
+        self.cut_short = False
+        self.leaving = leaving.Leaving(lambda: self.config.shutdown_grace, self._cut_short)
         damaged = database.set_aside(config.state_dir)
         if damaged:
             log.error(
@@ -156,7 +161,13 @@ class _Agent:
             self.reload_requested = True
         else:
             self.stopping = True
+            self.leaving.asked()
         self._nudge()
+
+    def _cut_short(self) -> None:
+        """End what runs: the machine goes down. In the journal it stays `running`, as after a power cut."""
+        self.cut_short = True
+        self.execution.end_hooks()
 
     def _on_settled(self) -> None:
         self._settled = True

@@ -25,6 +25,8 @@ class Owner(Protocol):
     """Whom the work is done for."""
 
     stopping: bool
+    cut_short: bool
+    """What ran was ended because the machine goes down: how it ended says nothing."""
 
     def may_be_silent(self, seconds: float) -> None:
         """The work may give no sign of life for that long."""
@@ -46,6 +48,7 @@ class Execution:
         self._journal = book
         self._gatherer = gatherer
         self._owner = owner
+        self._processes: dict[str, model.Process] = {}
 
     def recover(self) -> None:
         """Settle what ran when the last process died: repeatable work is run again, the rest is answered."""
@@ -59,6 +62,12 @@ class Execution:
             else:
                 log.warning("%s was interrupted; telling Heat", key)
                 self._finish(key, document, model.failed(runner.INTERRUPTED))
+
+    def end_hooks(self) -> None:
+        """End the processes of what runs, from any thread. Their results are not taken: see Owner.cut_short."""
+        for key, process in list(self._processes.items()):
+            log.warning("ending %s: the machine goes down", key)
+            processes.end_leftover(process)
 
     def run_next(self, among: str | None = None) -> bool:
         """Run the first deployment that waits (the one called `among`, if that is given); False when none does.
@@ -114,18 +123,29 @@ class Execution:
                 watch=runner.Watch(
                     expect=self._owner.may_be_silent,
                     file=lambda shown: self._gatherer.kept.begin(key, shown),
-                    began=lambda process: self._journal.began(key, process),
+                    began=lambda process: self._began(key, process),
                 ),
             )
+
+    def _began(self, key: str, process: model.Process) -> None:
+        if self._owner.cut_short:
+            raise errors.Interrupted("the machine goes down")
+        self._processes[key] = process
+        self._journal.began(key, process)
 
     def _settle(self, key: str, document: Any, result: Callable[[], model.Result]) -> bool:
         """Write down what became of a deployment; False when it was interrupted."""
         try:
-            self._finish(key, document, result())
+            outcome = result()
+            if self._owner.cut_short:
+                raise errors.Interrupted("the machine goes down")
+            self._finish(key, document, outcome)
         except errors.Interrupted:
-            # It stays `running` in the journal, and resumes at the next start.
-            log.info("stopped before %s was done; it resumes at the next start", key)
+            # It stays `running` in the journal, and the next start resumes it, or answers it as interrupted.
+            log.info("stopped before %s was done; the next start sees to it", key)
             return False
+        finally:
+            self._processes.pop(key, None)
         return True
 
     def _next_collected(self) -> tuple[str, Any] | None:

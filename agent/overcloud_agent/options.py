@@ -24,6 +24,13 @@ OPTIONS = (
         max=deadlines.MOST_SECONDS,
         help="Seconds that a deployment may take. The option `timeout` of a software config overrides it.",
     ),
+    cfg.FloatOpt(
+        "shutdown_grace",
+        default=60.0,
+        min=0.0,
+        max=3600.0,
+        help="Seconds that a deployment has to come to its end when the machine is rebooted or powered off.",
+    ),
     cfg.IntOpt(
         "output_limit",
         default=4 * 1024 * 1024,

@@ -38,6 +38,7 @@ class Settings:
     state_dir: Path
     hooks_dirs: tuple[Path, ...]
     hook_timeout: float
+    shutdown_grace: float
     output_limit: int
     os_collect_config_file: Path
     deployed_dir: Path
@@ -115,6 +116,7 @@ def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.env
         state_dir=Path(conf.state_dir),
         hooks_dirs=tuple(Path(part) for part in hooks),
         hook_timeout=conf.hook_timeout,
+        shutdown_grace=conf.shutdown_grace,
         output_limit=conf.output_limit,
         os_collect_config_file=Path(conf.os_collect_config_file),
         deployed_dir=Path(environ.get("HEAT_CONFIG_DEPLOYED") or conf.deployed_dir),

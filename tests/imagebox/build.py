@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import places
+from imagebox import later
 from nodebox import base, sources
 from podmanbox import commands, errors
 
@@ -63,7 +64,7 @@ def build() -> Image:
 
 
 def other_version(image: Image, directory: Path, version: str) -> Path:
-    """Wheels like the image's, with the same agent under another version; returns `directory`."""
+    """Wheels like the image's, with the same agent under a later version and schema; returns `directory`."""
     shutil.copytree(image.wheels, directory)
     (wheel,) = directory.glob("overcloud_agent-*.whl")
     wheel.unlink()
@@ -73,6 +74,7 @@ def other_version(image: Image, directory: Path, version: str) -> Path:
         shutil.copytree(places.ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     for name in ("LICENSE", "README.md", "pyproject.toml"):
         shutil.copy2(places.ROOT / name, tree)
+    later.add_migration(tree)
     setup = (places.ROOT / "setup.py").read_text()
     (tree / "setup.py").write_text(re.sub(r'version="[^"]+"', f'version="{version}"', setup))
     pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(directory), str(tree)]

@@ -31,7 +31,10 @@ def test_sigterm_lets_the_hook_end_and_starts_no_other(node: nodes.Node, heat: h
     node.start()
     heat.serve(heat.deployment("first", "slow"), heat.deployment("second", "slow"))
     node.await_file(node.directory / "begun")
-    assert node.stop() == 0
+    assert node.process
+    node.process.send_signal(signal.SIGTERM)
+    node.await_notice("EXTEND_TIMEOUT_USEC=40000000")
+    assert node.wait() == 0
     assert node.deployment("first")["ok"] is True
     assert node.deployment("second")["state"] == "received"
     node.start()
