@@ -103,6 +103,28 @@ import heatclient.v1.client, keystoneclient.v3.client, psutil, websocket
     booted.run(["/opt/overcloud-agent/current/bin/python", "-c", program])
 
 
+def test_verbs_and_hooks_run(booted: node.ImageNode) -> None:
+    """What is left out of the image is missed by none of them."""
+    config = {"web": {"image": f"{REGISTRY}/service:1", "net": "host"}}
+    booted.write("root/web.json", json.dumps(config))
+    for verb in ("status", "check", "identifiers", "processes", "packages --no-refresh", "plan /root/web.json"):
+        booted.run(["overcloud-agent", *verb.split()])
+    assert "web.json: valid" in booted.run(["overcloud-agent", "validate", "/root/web.json"]).stdout
+    plan = {"config": config, "inputs": [{"name": "mode", "value": "plan"}]}
+    asked: dict[str, Any] = {
+        "script": {"config": "#!/bin/sh\necho said\n"},
+        "container-upgrade": plan,
+        "docker-cmd": plan,
+        # It would ask the distribution's repositories, which the node cannot reach.
+        "package-update": {"inputs": [{"name": "mode", "value": "nothing"}]},
+    }
+    for name, entry in asked.items():
+        booted.write("root/asked.json", json.dumps({"id": f"by-hand-{name}", "group": name, **entry}))
+        hook = f"/usr/libexec/heat-config/hooks/{name} </root/asked.json"
+        answer = json.loads(booted.run(["sh", "-c", hook]).stdout)
+        assert answer["deploy_status_code"] == (2 if name == "package-update" else 0), (name, answer)
+
+
 def test_completion_and_man_page_are_there(booted: node.ImageNode) -> None:
     for name in ("usr/share/bash-completion/completions/overcloud-agent", "usr/share/man/man8/overcloud-agent.8"):
         assert (booted.root / name).stat().st_size > 500

@@ -124,10 +124,15 @@ def test_the_agent_is_upgraded_set_back_and_upgraded_again(
 ) -> None:
     """The other version has another schema; the switch waits for the deployment that runs, and that counts."""
     assert journal(booted) == (database.SCHEMA_VERSION, "ok", [])
-    ask(heat_stacks, server[0], "slow", f"{RECORD}sleep 4\n")
+    # As in the unit, only sooner: it is the agent that has systemd wait on.
+    booted.write(f"etc/systemd/system/{UNIT}.d/soon.conf", "[Service]\nTimeoutStopSec=3\n", 0o644)
+    booted.run(["systemctl", "daemon-reload"])
+    ask(heat_stacks, server[0], "slow", f"{RECORD}sleep 7\n")
     booted.await_that(lambda: running(booted), "it does not begin")
     assert use(booted, later) == ""
     assert in_use(booted) == later
+    (booted.root / f"etc/systemd/system/{UNIT}.d/soon.conf").unlink()
+    booted.run(["systemctl", "daemon-reload"])
     assert carried_out(booted, heat_stacks, "slow")
     migrated = (database.SCHEMA_VERSION + 1, "ok")
     assert journal(booted) == (*migrated, ["none"])

@@ -12,12 +12,13 @@ import threading
 import zipfile
 from collections.abc import Iterator
 from http import server
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 import places
-from imagebox import build, offline
+from imagebox import build, offline, pins
 
 # The first test waits for the image, which takes minutes to build.
 pytestmark = pytest.mark.timeout(1800)
@@ -117,10 +118,29 @@ def test_what_is_missing_is_named(tmp_path: Path, variables: dict[str, str], mes
     assert message in done.stderr
 
 
-def test_what_is_left_out_is_pinned() -> None:
-    pins = (ELEMENT / "constraints.txt").read_text()
-    names = [line for line in (ELEMENT / "left-out.txt").read_text().splitlines() if not line.startswith("#")]
-    assert not [name for name in names if f"\n{name}==" not in pins]
+def names_in(file: str) -> set[str]:
+    lines = (ELEMENT / file).read_text().splitlines()
+    return {line.partition("==")[0] for line in lines if line and not line.startswith("#")}
+
+
+def test_what_the_agent_asks_for_is_pinned() -> None:
+    """Names only: newer versions come every day."""
+    asked = pins.required(metadata.distribution("overcloud-agent"))
+    assert {pins.normal(one.name) for one in asked} <= names_in("constraints.txt") - names_in("left-out.txt")
+
+
+def test_the_image_has_all_that_is_needed_but_what_is_left_out(image: build.Image) -> None:
+    """As `pip check`, except for what is left out, which is really absent. All else is pinned."""
+    (site,) = image.tree.glob("opt/overcloud-agent/versions/*/lib/python3*/site-packages")
+    installed = {pins.normal(one.metadata["Name"]): one for one in metadata.distributions(path=[str(site)])}
+    left_out = names_in("left-out.txt")
+    assert not left_out & set(installed)
+    assert left_out | set(installed) == names_in("constraints.txt") | {"overcloud-agent"}
+    for name, distribution in installed.items():
+        for one in pins.required(distribution):
+            needed = pins.normal(one.name)
+            if needed not in left_out:
+                assert one.specifier.contains(installed[needed].version, prereleases=True), f"{name} needs {one}"
 
 
 def test_a_wheel(image: build.Image, cache: Path, tmp_path: Path) -> None:
