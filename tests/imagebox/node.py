@@ -29,6 +29,15 @@ class ImageNode(box.NodeBox):
     ) -> None:
         super().__init__(directory, tree=image.tree, shared=shared, network=net.namespace)
 
+    def prepare(self) -> None:
+        """Make a new node, whose first boot is one for systemd, too: presets are applied."""
+        super().prepare()
+        # diskimage-builder leaves it so.
+        self.write("etc/machine-id", "uninitialized\n")
+        # The network is there before the node is, and networkd, which Debian's presets enable, would make it anew.
+        for unit in ("systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service"):
+            (self.root / "etc/systemd/system" / unit).symlink_to("/dev/null")
+
     def write(self, inside: str, content: str, mode: int = 0o600) -> None:
         """Write a file of the node, and make the directories above it."""
         path = self.root / inside
