@@ -6,17 +6,17 @@ import contextlib
 import fcntl
 import functools
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import places
-from nodebox import sources
+import suites
+from podmanbox import errors
 
 SUITE = "forky"
-PACKAGES = "dnf5,rpm,ca-certificates"
+PACKAGES = ("dnf5", "rpm", "ca-certificates")
 # Where the roots are that the commands work on; it has the same path in the tree.
 WORK = places.SCRATCH / "rpm-roots"
 _TREE = places.SHARED / "dnf5"
@@ -59,29 +59,10 @@ def _made() -> Path:
 
 
 def _make(tree: Path) -> None:
-    texts = [path.read_text() for path in sorted(Path("/etc/apt").glob("sources.list*/*")) if path.is_file()]
-    texts += [path.read_text() for path in [Path("/etc/apt/sources.list")] if path.is_file()]
-    found = [source for text in texts for source in sources.parse(text) if "main" in source.components]
-    archive = next((source for source in found if "security" not in source.uri), None)
-    if not archive or not shutil.which("mmdebstrap"):
-        pytest.skip("dnf5 is had from a Debian archive, by mmdebstrap")
-    # Proxies and the like; the machine's hooks would act on the tree as if it were the machine.
-    told = subprocess.run(["apt-config", "dump"], capture_output=True, text=True, check=True).stdout
-    options = _TREE / "apt.conf"
-    # A mirror may be a snapshot, whose list has a date that has passed; its signature is checked all the same.
-    options.write_text(
-        "".join(f"{line}\n" for line in told.splitlines() if line.startswith("Acquire::"))
-        + 'Acquire::Check-Valid-Until "false";\n'
-    )
-    options.chmod(0o600)
-    argv = ["mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--aptopt={options}"]
-    entry = " ".join(["deb", *filter(None, [archive.options]), archive.uri, SUITE, "main"])
-    done = subprocess.run(
-        [*argv, f"--include={PACKAGES}", SUITE, str(tree), entry], capture_output=True, text=True, timeout=900
-    )
-    if done.returncode != 0:
-        shutil.rmtree(tree, ignore_errors=True)
-        pytest.skip(f"Debian {SUITE}, which has dnf5, cannot be had: {done.stderr.strip().splitlines()[-1:]}")
+    try:
+        suites.make(tree, SUITE, PACKAGES)
+    except errors.BoxError as error:
+        pytest.skip(f"Debian {SUITE}, which has dnf5, cannot be had: {error}")
 
 
 @contextlib.contextmanager

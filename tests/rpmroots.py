@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import http.server
 import os
 import shutil
 import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
 import dnf5tree
 import rpms
+import served
 from overcloud_agent.packages import backend, dnf, model
 
 Program = Literal["dnf", "dnf5"]
@@ -99,21 +97,12 @@ class RpmRoot:
     @contextlib.contextmanager
     def serving(self) -> Iterator[None]:
         """Serve the repositories; nobody answers before and after."""
-        handler = functools.partial(_Quiet, directory=str(self.served))
-        server = _Server(("127.0.0.1", self._port), handler)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-        thread.start()
-        try:
+        with served.at(self.served, self._port):
             yield
-        finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
 
     def _furnish(self) -> None:
-        # A port that is ours while nobody else takes it; the repositories' addresses stay the same.
-        with http.server.HTTPServer(("127.0.0.1", 0), _Quiet) as server:
-            self._port: int = server.server_address[1]
+        # The repositories' addresses stay the same.
+        self._port = served.free_port()
         for path in (self.path / "etc/yum.repos.d", self.path / "etc/dnf/plugins", self.directory / "home"):
             path.mkdir(parents=True)
         self.served.mkdir()
@@ -127,16 +116,6 @@ class RpmRoot:
             locks = self.path / "etc/dnf/versionlock.list"
             locks.touch()
             (plugins / "versionlock.conf").write_text(f"[main]\nenabled=1\nlocklist={locks}\n")
-
-
-class _Server(http.server.ThreadingHTTPServer):
-    def handle_error(self, request: object, client_address: object) -> None:
-        """Who is killed, or has no room, leaves in the middle of an answer."""
-
-
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
-        pass
 
 
 @contextlib.contextmanager
