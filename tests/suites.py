@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,9 +23,8 @@ def archive() -> sources.Source:
     return main
 
 
-def make(tree: Path, suite: str, packages: Sequence[str], *, variant: str = "minbase", slim: bool = False) -> float:
-    """Make the tree of `packages` in `tree`; returns how many seconds it took. Raise BoxError or CommandError."""
-    begun = time.monotonic()
+def make(tree: Path, suite: str, packages: Sequence[str], *, variant: str = "minbase", slim: bool = False) -> None:
+    """Make the tree of `packages` in `tree`. Raise BoxError or CommandError."""
     source = archive()
     # Proxies and the like; the machine's hooks would act on the tree as if it were the machine.
     told = commands.run([str(commands.need("apt-config")), "dump"], os.environ, 30)
@@ -56,4 +54,3 @@ def make(tree: Path, suite: str, packages: Sequence[str], *, variant: str = "min
         raise
     finally:
         options.unlink()
-    return time.monotonic() - begun

@@ -10,7 +10,7 @@ import pytest
 
 import places
 import stacks
-from imagebox import build, network
+from imagebox import build, network, redhat
 from undercloud import box as clouds
 
 
@@ -18,6 +18,12 @@ from undercloud import box as clouds
 def image() -> build.Image:
     """The image, built from this checkout."""
     return build.build()
+
+
+@pytest.fixture(scope="session")
+def fedora_image() -> build.Image:
+    """An image of the CentOS family, from packages that are made here."""
+    return redhat.image()
 
 
 @pytest.fixture(scope="module")

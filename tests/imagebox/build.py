@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import places
@@ -22,7 +22,7 @@ from imagebox import later
 from nodebox import base, sources
 from podmanbox import commands, errors
 
-ELEMENTS = ("cloud-init", "overcloud-agent", "overcloud-agent-podman", "overcloud-agent-simulator")
+ELEMENTS = ("overcloud-agent", "overcloud-agent-podman", "overcloud-agent-simulator")
 # What the image is made of, besides what diskimage-builder and the distribution have.
 SOURCES = ("agent", "docs", "elements", "hooks", "pyproject.toml", "setup.py")
 BUILD_TIMEOUT_S = 1500.0
@@ -50,15 +50,25 @@ class Image:
 
 
 def build() -> Image:
-    """Build the image, or find it. Raise BoxError or CommandError."""
-    directory = places.SHARED / "image"
+    """Build the image of this machine's distribution, or find it. Raise BoxError or CommandError."""
+    mirrors = _mirrors()
+    distribution = platform.freedesktop_os_release()["ID"]
+    elements = (f"{distribution}-minimal", "cloud-init", *ELEMENTS)
+    return make(places.SHARED / "image", elements, _debian(mirrors), repr(sorted(mirrors.items())))
+
+
+def make(directory: Path, elements: Sequence[str], variables: Mapping[str, str], made_from: str = "") -> Image:
+    """Build an image of `elements` in `directory`, or find it there; `made_from` is what it depends on besides.
+
+    `variables` are disk-image-create's. Raise BoxError or CommandError.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     image = Image(directory / "tree", directory / "build.log", directory / "wheels")
-    made_from = _digest()
-    with _exclusive(directory) as key:
+    made_from = _digest([*elements, made_from])
+    with exclusive(directory) as key:
         if key.read_text() != made_from:
             key.write_text("")
-            _build(directory, image)
+            _build(directory, image, elements, variables)
             key.write_text(made_from)
     return image
 
@@ -83,16 +93,15 @@ def other_version(image: Image, directory: Path, version: str) -> Path:
     return directory
 
 
-def _build(directory: Path, image: Image) -> None:
+def _build(directory: Path, image: Image, elements: Sequence[str], variables: Mapping[str, str]) -> None:
     begun = time.monotonic()
     work = directory / "work"
     for path in (image.tree, image.wheels, work):
         shutil.rmtree(path, ignore_errors=True)
         path.mkdir()
-    environment = _environment(directory, work)
-    distribution = platform.freedesktop_os_release()["ID"]
+    environment = {**_environment(directory, work), **variables}
     tar = work / "image.tar"
-    argv = [str(places.BIN / "disk-image-create"), "-t", "tar", "-o", str(tar), f"{distribution}-minimal", *ELEMENTS]
+    argv = [str(places.BIN / "disk-image-create"), "-t", "tar", "-o", str(tar), *elements]
     with image.log.open("w") as log:
         try:
             done = subprocess.run(
@@ -130,22 +139,27 @@ def _keep_wheels(directory: Path, image: Image) -> None:
 
 
 def _environment(directory: Path, work: Path) -> dict[str, str]:
-    """disk-image-create's: mirrors from the machine's apt, caches and temporary files in the directory."""
-    mirrors = _mirrors()
-    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    security = mirrors.get(f"{release}-security", "")
+    """disk-image-create's: caches and temporary files in the directory."""
     return {
         **os.environ,
         "PATH": f"{places.BIN}:{os.environ['PATH']}:/usr/sbin:/sbin",
         "ELEMENTS_PATH": str(places.ROOT / "elements"),
+        "DIB_IMAGE_CACHE": str(directory / "cache"),
+        "DIB_PYTHON_VERSION": "3",
+        "TMP_DIR": str(work),
+    }
+
+
+def _debian(mirrors: Mapping[str, str]) -> dict[str, str]:
+    """Mirrors from the machine's apt."""
+    release = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    security = mirrors.get(f"{release}-security", "")
+    return {
         "DIB_RELEASE": release,
         "DIB_DISTRIBUTION_MIRROR": mirrors[release],
         **({"DIB_DEBIAN_SECURITY_MIRROR": security} if security else {}),
         "DIB_DEBIAN_USE_DEBOOTSTRAP_CACHE": "1",
         "DIB_DEBOOTSTRAP_CACHE": "1",
-        "DIB_IMAGE_CACHE": str(directory / "cache"),
-        "DIB_PYTHON_VERSION": "3",
-        "TMP_DIR": str(work),
     }
 
 
@@ -159,9 +173,9 @@ def _mirrors() -> dict[str, str]:
     return mirrors
 
 
-def _digest() -> str:
+def _digest(more: Sequence[str]) -> str:
     total = hashlib.sha256(importlib.metadata.version("diskimage-builder").encode())
-    total.update(repr((ELEMENTS, sorted(_mirrors().items()))).encode())
+    total.update(repr(more).encode())
     for name in SOURCES:
         top = places.ROOT / name
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
@@ -176,7 +190,7 @@ def _is_by_the_way(path: Path) -> bool:
 
 
 @contextlib.contextmanager
-def _exclusive(directory: Path) -> Iterator[Path]:
+def exclusive(directory: Path) -> Iterator[Path]:
     """The file that says what the image was made from, locked: another test session may be at it."""
     key = directory / "made-from"
     with key.open("a") as lock:
