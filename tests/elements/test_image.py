@@ -80,6 +80,9 @@ def test_it_boots_finds_its_metadata_and_works(booted: node.ImageNode, heat_stac
     assert version_of(booted) == "1"
     assert booted.run(["systemctl", "is-active", UNIT]).stdout == "active\n"
     assert booted.run(["systemctl", "is-enabled", "os-collect-config.service"], check=False).stdout == "masked\n"
+    # The first boot has done what presets say: without them all that can be is enabled.
+    off = ["podman-restart.service", "podman-auto-update.timer", "docker-registry.service"]
+    assert booted.run(["systemctl", "is-enabled", *off], check=False).stdout.split() == ["disabled"] * 3
     assert "[cfn]" in (booted.root / "etc/os-collect-config.conf").read_text()
 
 

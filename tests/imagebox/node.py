@@ -17,6 +17,15 @@ from podmanbox import commands
 
 AGENT = "--unit=overcloud-agent.service"
 FIRST_METADATA = "var/lib/heat-cfntools/cfn-init-data"
+# Debian has no presets, which enables all. The node's network is there before the node is, and networkd would make it
+# anew; for iSCSI a container's kernel may have nothing, and systemd waits a minute and a half for that.
+UNFIT = (
+    "iscsid.service",
+    "iscsid.socket",
+    "systemd-networkd-wait-online.service",
+    "systemd-networkd.service",
+    "systemd-networkd.socket",
+)
 # Where cloud-init looks for the content of a config drive that is no device.
 CONFIG_DRIVE = "var/lib/cloud/seed/config_drive"
 
@@ -34,8 +43,7 @@ class ImageNode(box.NodeBox):
         super().prepare()
         # diskimage-builder leaves it so.
         self.write("etc/machine-id", "uninitialized\n")
-        # The network is there before the node is, and networkd, which Debian's presets enable, would make it anew.
-        for unit in ("systemd-networkd.service", "systemd-networkd.socket", "systemd-networkd-wait-online.service"):
+        for unit in UNFIT:
             (self.root / "etc/systemd/system" / unit).symlink_to("/dev/null")
 
     def write(self, inside: str, content: str, mode: int = 0o600) -> None:
