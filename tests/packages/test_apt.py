@@ -142,6 +142,30 @@ def test_holds_and_excludes_and_pins_are_kept(node: Node) -> None:
     assert backend.pending(model.Selection(packages=("libsample1",))).changes == ()
 
 
+@pytest.mark.parametrize("removals", [True, False])
+def test_what_is_excluded_does_not_come_newly_either(root: debroot.DebRoot, removals: bool) -> None:
+    old = [debs.build(root.scratch / "1", name, "1") for name in ("needy", "other")]
+    repository = root.repository(*old)
+    root.install("needy", "other")
+    repository.publish(
+        debs.build(root.scratch / "2", "needy", "2", depends="unwanted-lib"),
+        debs.build(root.scratch / "2", "unwanted-lib", "1", depends="unwanted-data"),
+        debs.build(root.scratch / "2", "unwanted-data", "1"),
+        debs.build(root.scratch / "2", "other", "2"),
+    )
+    backend = apt.Apt(root.path)
+    backend.refresh(wait=5, alive=nothing)
+    assert len(backend.pending(model.Selection(removals=removals)).changes) == 4
+    for exclude in ("unwanted-*", "unwanted-data"):
+        pending = backend.pending(model.Selection(exclude=(exclude,), removals=removals))
+        assert [change.name for change in pending.changes] == ["other"]
+        assert [(kept.name, kept.new) for kept in pending.kept] == [("needy", "2")]
+        named = model.Selection(packages=("needy",), exclude=(exclude,), removals=removals)
+        assert backend.pending(named).changes == ()
+    update(backend, pending)
+    assert (root.status("needy"), root.status("other")) == ("installed 1", "installed 2")
+
+
 def test_a_pin_may_ask_for_an_older_version(node: Node) -> None:
     root, backend, _ = node
     update(backend, backend.pending(ALL))

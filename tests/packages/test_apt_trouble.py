@@ -212,7 +212,47 @@ def test_a_killed_transaction_is_found_and_repaired(root: debroot.DebRoot, backe
     offer(root, script=WAITS, kind=kind)
     pending = backend.pending(ALL)
     backend.download(pending, wait=5, alive=nothing)
-    (root.path / "wait-in-script").touch()
+    kill(root, backend, pending)
+    found = backend.interrupted()
+    assert found.startswith("dpkg was interrupted; half-")
+    assert found.endswith(": thing")
+    done = carry_out(backend.repair())
+    assert done.returncode == 0, done.stdout
+    assert backend.interrupted() == ""
+    assert root.status("thing") == "installed 2"
+    assert (root.path / "usr/share/thing").read_text() == "2"
+
+
+@pytest.mark.parametrize("kind", ["prerm", "postrm"])
+@pytest.mark.parametrize("needed", [False, True])
+def test_a_killed_removal_is_found_and_ended(root: debroot.DebRoot, backend: apt.Apt, kind: str, needed: bool) -> None:
+    leaves = WAITS.replace("if [", '[ "$1" = remove ] || exit 0\nif [', 1)
+    old = debs.build(root.scratch / "1", "old", "1", files={"/usr/share/old": (0o644, "1")}, scripts={kind: leaves})
+    before = debs.build(root.scratch / "1", "thing", "1", depends="old" if needed else "")
+    repository = root.repository(old, before)
+    root.install("thing", "old")
+    repository.publish(debs.build(root.scratch / "2", "thing", "2", fields={"Conflicts": "old"}))
+    backend.refresh(wait=5, alive=nothing)
+    pending = backend.pending(ALL)
+    assert {(change.name, change.kind) for change in pending.changes} == {("old", "remove"), ("thing", "upgrade")}
+    backend.download(pending, wait=5, alive=nothing)
+    kill(root, backend, pending)
+    assert backend.interrupted().endswith(": old")
+    done = carry_out(backend.repair())
+    assert done.returncode == 0, done.stdout
+    assert backend.interrupted() == ""
+    again = backend.pending(ALL)
+    backend.download(again, wait=5, alive=nothing)
+    assert carry_out(backend.transaction(again)).returncode == 0
+    assert backend.interrupted() == ""
+    assert root.status("thing") == "installed 2"
+    assert not (root.path / "usr/share/old").exists()
+
+
+def kill(root: debroot.DebRoot, backend: apt.Apt, pending: model.Pending) -> None:
+    """Begin the transaction, and kill it when it is in the script that waits."""
+    waits = root.path / "wait-in-script"
+    waits.touch()
     command = backend.transaction(pending)
     with subprocess.Popen(
         command.argv,
@@ -229,15 +269,7 @@ def test_a_killed_transaction_is_found_and_repaired(root: debroot.DebRoot, backe
         finally:
             os.killpg(process.pid, signal.SIGKILL)
     backend.await_lock(wait=10, alive=nothing)
-    found = backend.interrupted()
-    assert found.startswith("dpkg was interrupted; half-")
-    assert found.endswith(": thing")
-    (root.path / "wait-in-script").unlink()
-    done = carry_out(backend.repair())
-    assert done.returncode == 0, done.stdout
-    assert backend.interrupted() == ""
-    assert root.status("thing") == "installed 2"
-    assert (root.path / "usr/share/thing").read_text() == "2"
+    waits.unlink()
 
 
 def appears(path: Path) -> None:

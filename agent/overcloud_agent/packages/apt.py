@@ -62,7 +62,10 @@ _UNATTENDED = (
 _KEPT_BACK = "kept back: what it needs cannot be installed"
 
 # dpkg ends what it has begun, else apt refuses to work; what it cannot end, apt may: it fetches what is missing.
-_REPAIR = 'dpkg --force-confdef --force-confold --configure -a || :; exec "$@"'
+_CONFIGURE = "dpkg --force-confdef --force-confold --configure -a || :"
+# Of removals that were cut off dpkg does so only if it is told, and apt not without leave to remove anything. What
+# needed such a package is what the transaction would have changed next: apt mends that.
+_REMOVE = "dpkg --force-depends"
 
 _PATTERN = re.compile(r"[A-Za-z0-9*?\[][A-Za-z0-9*?\[\]!.+:-]*")
 
@@ -107,20 +110,35 @@ class Apt:
         # To ask for the version that is there keeps it there.
         stay = [f"{entry.name}:{entry.architecture}={entry.version}" for entry in excluded]
         verb = ["dist-upgrade"] if selection.removals else ["upgrade", "--with-new-pkgs"]
-        answer = self._simulate([*verb, *stay])
+        barred: set[str] = set()
+        answer = self._without(barred, selection.exclude, [*verb, *stay])
         steps = list(apt_output.steps(answer))
         if selection.packages:
             names = {known.printed(entry.name, entry.architecture) for entry in chosen}
             wanted = [f"{step.name}={step.new}" for step in steps if step.new and step.name in names]
             remove = () if selection.removals else ("--no-remove",)
             asked = ["install", *remove, *wanted, *stay]
-            steps = list(apt_output.steps(self._simulate(asked))) if wanted else []
+            steps = list(apt_output.steps(self._without(barred, selection.exclude, asked))) if wanted else []
         changing = {step.name for step in steps}
         left = [entry for entry in chosen if known.printed(entry.name, entry.architecture) not in changing]
         return model.Pending(
             changes=tuple(sorted(self._changes(steps, known))),
             kept=tuple(sorted(self._kept(left, excluded, apt_output.kept(answer), known))),
         )
+
+    def _without(self, barred: set[str], exclude: Iterable[str], arguments: Sequence[str]) -> str:
+        """What apt says of a simulation in which nothing comes newly that is excluded, which is added to `barred`.
+
+        What an update would bring is known only from a simulation, so that it is asked again where that is excluded.
+        """
+        while True:
+            # As an argument of a package that is not there, this keeps it away.
+            answer = self._simulate([*arguments, *(f"{name}-" for name in sorted(barred))])
+            coming = [step for step in apt_output.steps(answer) if not step.old and step.name not in barred]
+            more = {step.name for step in coming if _is_named(step.name, step.architecture, exclude)}
+            if not more:
+                return answer
+            barred |= more
 
     def _changes(self, steps: Sequence[apt_output.Step], known: dpkg.Known) -> Iterator[model.Change]:
         records = self._records([f"{step.name}={step.new}" for step in steps if step.new])
@@ -255,6 +273,10 @@ class Apt:
     def repair(self) -> model.Command:
         """See Backend. It fetches what must be installed again, which may be a newer version, and removes nothing."""
         broken = [entry for entry in dpkg.read(self._root).entries.values() if entry.state == "half-installed"]
+        script = [_CONFIGURE]
+        for want, verb in (("deinstall", "--remove"), ("purge", "--purge")):
+            leaving = [f"{entry.name}:{entry.architecture}" for entry in broken if entry.want == want]
+            script += [f"{_REMOVE} {verb} {shlex.join(leaving)} || :"] if leaving else []
         apt = ["apt-get", *_OPTIONS, *_UNATTENDED, "--no-remove", "--mark-auto", "--fix-broken", "--reinstall"]
         # dpkg was killed before or while it unpacked these; neither tool does anything about it unless it is told.
         names = [
@@ -262,7 +284,7 @@ class Apt:
             for entry in broken
             if entry.want in ("install", "hold")
         ]
-        return self._command(["sh", "-c", _REPAIR, "repair", *apt, "install", *names])
+        return self._command(["sh", "-c", f'{"; ".join(script)}; exec "$@"', "repair", *apt, "install", *names])
 
     def lock_holder(self) -> str:
         """See Backend."""
@@ -344,6 +366,12 @@ def _matching(known: dpkg.Known, patterns: Iterable[str], *, path: str, all_know
             raise errors.BadInput(f"no installed package is called {pattern}", path=at)
         found.update(dict.fromkeys(here))
     return list(found)
+
+
+def _is_named(name: str, architecture: str, patterns: Iterable[str]) -> bool:
+    """Whether one of the patterns names a package, with or without its architecture."""
+    names = (name, f"{name.partition(':')[0]}:{architecture}")
+    return any(fnmatch.fnmatchcase(one, pattern) for one in names for pattern in patterns)
 
 
 def _is_there(directory: Path, change: model.Change) -> bool:
