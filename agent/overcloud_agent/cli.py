@@ -27,6 +27,13 @@ class _Group(click.Group):
             sys.exit(error.exit_code)
         sys.exit(0)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        # click would end with 1, as if something had failed.
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise errors.Interrupted("interrupted") from None
+
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--config-file", type=FILE, help="Read this configuration file instead of the default ones.")

@@ -13,15 +13,18 @@ _PLAIN_WORDS = frozenset({"true", "false", "none", "null"})
 _PARTS = re.compile(r"[\r\n'?]+")
 
 _QUERY = re.compile(r"\?[^\s'\"<>)]+")
+# Up to the last @ before the path: whoever writes a password into a URL may not have escaped it.
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/'\"<>]+@")
 
 
 def text(value: object) -> str:
-    """`value` as text, the query of every URL in it removed.
+    """`value` as text, of every URL in it the query and the name and password removed.
 
     Pre-signed URLs (Heat's CFN URLs, Swift's TempURLs) carry their signature in the query, and both requests and
-    urllib3 put the whole URL into their exceptions.
+    urllib3 put the whole URL into their exceptions. Repositories and proxies have passwords in theirs, which dnf and
+    curl tell to everybody.
     """
-    return _QUERY.sub("?[removed]", str(value))
+    return _CREDENTIALS.sub("***@", _QUERY.sub("?[removed]", str(value)))
 
 
 def endpoint(url: str) -> str:

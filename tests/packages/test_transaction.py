@@ -181,3 +181,11 @@ def test_no_thread_and_no_process_is_left(tmp_path: Path) -> None:
     settle(tmp_path)
     await_that(lambda: not carriers(tmp_path))
     assert not [thread for thread in threading.enumerate() if thread.name == "transaction"]
+
+
+def test_what_a_repository_is_asked_with_is_not_told(tmp_path: Path) -> None:
+    start(tmp_path, "echo 'Curl error (7) for http://someone:hid@den@mirror/os?token=hidden'; exit 1")
+    ended = settle(tmp_path)
+    assert ended
+    assert "error (7) for http://***@mirror/os?[removed]" in ended.log
+    assert "den" not in ended.log + transaction.last_log(tmp_path)

@@ -5,15 +5,50 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
+import signal
 import socket
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click import testing
 
 import places
 from overcloud_agent import cli, collect, errors, failpoints, identifiers, log, notify, options, redact, settings
 from overcloud_agent.signals import lane, verdict
+
+
+def _verbs(group: click.Group, above: str = "") -> Iterator[tuple[str, click.Command]]:
+    for name, command in group.commands.items():
+        if isinstance(command, click.Group):
+            yield from _verbs(command, f"{name}~")
+        else:
+            yield f"{above}{name}", command
+
+
+def test_the_man_page_has_every_verb_with_its_options() -> None:
+    page = (places.ROOT / "docs/man/overcloud-agent.8").read_text().replace("\\", "")
+    told = {line.split()[1]: line for line in page.splitlines() if line.startswith((".B ", ".BR "))}
+    for name, command in _verbs(cli.main):
+        flags = {option for one in command.params if one.param_type_name == "option" for option in one.secondary_opts}
+        flags |= {one.opts[0] for one in command.params if isinstance(one, click.Option) and not one.secondary_opts}
+        assert [flag for flag in flags - {"--deliver-within"} if flag not in told[name]] == [], name
+
+
+def test_who_presses_control_c_is_told_so(tmp_path: Path) -> None:
+    config, file = tmp_path / "agent.conf", tmp_path / "file"
+    config.write_text(f"[DEFAULT]\nstate_dir = {tmp_path}\n")
+    os.mkfifo(file)
+    argv = [str(places.BIN / "overcloud-agent"), "--config-file", str(config), "validate", str(file)]
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
+        # Once this is open it reads, and waits.
+        with file.open("w"):
+            process.send_signal(signal.SIGINT)
+            said = process.communicate(timeout=30)[1]
+    assert (process.returncode, said) == (130, b"overcloud-agent: interrupted\n")
 
 
 def test_a_traceback_in_the_log_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,6 +114,8 @@ def test_signatures_do_not_pass() -> None:
     url = "http://heat:8000/v1/signal/x?Signature=abc&AWSAccessKeyId=k"
     assert redact.text(f"Max retries exceeded with url: {url} (Caused by '{url}')").count("abc") == 0
     assert redact.endpoint(url) == "http://heat:8000"
+    told = redact.text("no answer of https://me:a@b:c@mirror:8443/os/ and http://proxy; ask x@example.com")
+    assert told == "no answer of https://***@mirror:8443/os/ and http://proxy; ask x@example.com"
 
 
 def test_settings_come_from_the_file_and_the_environment(tmp_path: Path) -> None:

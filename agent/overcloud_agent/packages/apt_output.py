@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from overcloud_agent import redact
 from overcloud_agent.packages import dpkg, model
 
 # `Inst name:arch [old] (new Label:version/suite, ... [arch])` of apt-get -s; of an installation without [old].
@@ -16,7 +17,6 @@ _KEPT_LINE = re.compile(r"   (\S+) \((\S+) => (\S+)\)")
 # Suites of Debian and Ubuntu that have nothing but security updates: `bookworm-security`, `jammy-infra-security`.
 _SECURITY = re.compile(r"-security\b")
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+@")
 _WORDS = 2000
 
 
@@ -146,7 +146,7 @@ def last_words(stderr: str, stdout: str) -> str:
     said += [line[3:] for line in lines if line.startswith("W: ") and "GPG error" in line]
     said += [line for line in lines if line.startswith("dpkg: error")]
     said = said or lines[-3:] or [line.strip() for line in stdout.splitlines() if line.strip()][-3:]
-    return _CREDENTIALS.sub("***@", "; ".join(dict.fromkeys(said)))[:_WORDS]
+    return redact.text("; ".join(dict.fromkeys(said)))[:_WORDS]
 
 
 # In this order: what comes first is the cause of what comes later.

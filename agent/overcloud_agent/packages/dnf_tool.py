@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from overcloud_agent import errors, run
+from overcloud_agent import errors, redact, run
 from overcloud_agent.packages import dnf_locks
 
 # Bytes: an answer about all packages of a large distribution.
@@ -26,7 +26,6 @@ ALL_MUST_ANSWER = "--setopt=*.skip_if_unavailable=0"
 SOME_MAY_BE_AWAY = "--setopt=*.skip_if_unavailable=1"
 # What dnf says when it gives up at a lock at once; its exit code is 200.
 _LOCKED = re.compile(r"already locked by|Failed to obtain .*lock|Could not (?:obtain|acquire) .*lock", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(\w://)[^/\s@]+@")
 # dnf 4 may print all that it knows of a repository.
 _SECRET_LINE = re.compile(r"(?:proxy_)?(?:username|password)\s*[:=]")
 _LAST_LINES = 6
@@ -116,7 +115,7 @@ def failure(program: str, root: Path, output: str, status: int) -> errors.Packag
     """What a program's last words come to. Pure."""
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     lines = [line for line in lines if not _SECRET_LINE.match(line)]
-    last = _CREDENTIALS.sub(r"\1***@", " / ".join(lines[-_LAST_LINES:])) or f"it ended with {status}"
+    last = redact.text(" / ".join(lines[-_LAST_LINES:])) or f"it ended with {status}"
     hint = next(
         (hint for pattern, hint in _HINTS if re.search(pattern, output, re.IGNORECASE)),
         f"see {root / 'var/log'} for its log",

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from overcloud_agent import errors, files, run
+from overcloud_agent import errors, files, redact, run
 from overcloud_agent.containers import units
 from overcloud_agent.packages import carrier, model
 
@@ -193,7 +193,8 @@ def _tail(path: Path, begin: int) -> str:
             text = file.read(TAIL).decode(errors="replace")
     except OSError:
         return ""
-    return text if size - TAIL <= begin else text.partition("\n")[2]
+    # A repair may fetch, and tell of a repository by its whole URL.
+    return redact.text(text if size - TAIL <= begin else text.partition("\n")[2])
 
 
 def is_booted() -> bool:
