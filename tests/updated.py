@@ -52,6 +52,7 @@ POSTINST = """#!/bin/sh
 set -e
 echo "configured {version}" >> /{trace}
 while [ -e /etc/oca-slow ]; do sleep 0.1; done
+[ ! -e /etc/oca-restarts ] || systemctl restart oca-one.service
 [ ! -e /etc/oca-lib.broken ] || exit 1
 """
 HOOK = """#!/bin/sh

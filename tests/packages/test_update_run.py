@@ -30,6 +30,16 @@ def test_an_update(world: updated.World) -> None:
     assert world.trace.count("configured 2") == world.trace.count("post-update done") == 1
 
 
+def test_what_a_package_has_restarted_is_not_restarted_again(world: updated.World) -> None:
+    (world.node.root / "etc/oca-restarts").touch()
+    world.ask(batches=updated.BOTH)
+    assert world.run() == 0
+    (answer,) = world.answers
+    assert answer["ok"], answer
+    assert answer["restarted"] == ["oca-one.service", "oca-two.service"]
+    assert world.trace == ["pre-update", "configured 2", "oca-one 2", "oca-two 2", "post-update done"]
+
+
 def test_a_unit_that_does_not_come_back_stops_the_line(world: updated.World) -> None:
     (world.node.root / "etc/oca-one.broken").touch()
     world.ask(batches=updated.BOTH)
@@ -116,6 +126,15 @@ def test_a_hook_before_the_update_that_fails_leaves_everything_as_it_was(world: 
     assert "pre-update hook 20-bad ended with status 3: no quorum" in answer["reason"]
     assert world.trace == ["pre-update", "pre-update", "post-update failed"]
     assert world.versions() == {"ii1"}
+
+
+def test_a_hook_that_says_what_no_text_can_have(world: updated.World) -> None:
+    world.hook("pre-update", "20-bad", r"printf 'no\0quorum\n' >&2; exit 3")
+    world.ask(batches=updated.BOTH)
+    assert world.run() == 0
+    (answer,) = world.answers
+    assert "pre-update hook 20-bad ended with status 3: no" in answer["reason"]
+    assert world.trace[-1] == "post-update failed", "the node is back in its cluster"
 
 
 def test_a_hook_that_says_later_is_asked_again(world: updated.World) -> None:

@@ -116,7 +116,7 @@ def _run(site: Site, path: Path, variables: Mapping[str, str], timeout: float) -
             limit=_LIMIT,
             began=site.began,
             cwd="/",
-            variables={os.fsencode(key): os.fsencode(value) for key, value in variables.items()},
+            variables={key.encode(): _encoded(value) for key, value in variables.items()},
             live=lambda line: log.info("%s: %s", name, line.decode(errors="replace")),
         )
     except OSError as error:
@@ -125,6 +125,11 @@ def _run(site: Site, path: Path, variables: Mapping[str, str], timeout: float) -
         return 124, f"was ended after {timeout:.0f} seconds"
     last = (done.stderr or done.stdout).decode(errors="replace").strip()[-400:]
     return done.returncode, f"ended with status {done.returncode}" + (f": {last}" if last else "")
+
+
+def _encoded(value: str) -> bytes:
+    """What an environment can have of it: a reason quotes what programs say, and an identifier may be any text."""
+    return value.replace("\0", "").encode(errors="backslashreplace")
 
 
 def _wait(seconds: float, alive: Callable[[], None]) -> None:

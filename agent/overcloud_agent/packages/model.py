@@ -119,6 +119,15 @@ class Workflow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Remaining:
+    """What is left to be done when the packages have changed."""
+
+    workflow: Workflow
+    old: frozenset[str] = frozenset()
+    """Units and containers that were found to run old code, by name."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
     """What can be approved."""
 

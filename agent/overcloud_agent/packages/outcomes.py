@@ -23,7 +23,7 @@ class Asked:
     """Of time.monotonic; past it nothing new is begun."""
     began: Callable[[deployments.Process], None] = lambda _: None
     """Told each hook's process, so that one that outlives the agent is found."""
-    remaining: Callable[[model.Workflow], model.Workflow] = lambda planned: planned
+    remaining: Callable[[model.Workflow], model.Remaining] = lambda planned: model.Remaining(workflow=planned)
     """Given the planned workflow, what of it, and what else, has to be done after the packages have changed."""
     outputs: Callable[[Outcome], dict[str, Any]] = lambda outcome: dataclasses.asdict(outcome)
     """What is recorded with the identifier."""

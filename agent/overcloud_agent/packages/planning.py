@@ -69,7 +69,7 @@ def _follows(
     return workflow.build(found, edges=edges, rules=rule_files.workflow(config.workflow_dir), restart=restart)
 
 
-def remaining(planned: model.Workflow, config: settings.Settings) -> model.Workflow:
+def remaining(planned: model.Workflow, config: settings.Settings) -> model.Remaining:
     """What is to be done after the packages have changed: what was planned, and nothing that was not approved.
 
     What still runs old code besides is reported, and a boot that turns out to be due is asked for.
@@ -77,11 +77,12 @@ def remaining(planned: model.Workflow, config: settings.Settings) -> model.Workf
     found = restarts.after(host=host(config))
     known = {(one.kind, one.name) for batch in (*planned.batches, planned.report) for one in batch}
     more = [dataclasses.replace(one, action="report") for one in found.affected if (one.kind, one.name) not in known]
-    return dataclasses.replace(
+    workflow = dataclasses.replace(
         planned,
         report=tuple(sorted({*planned.report, *more})),
         reboot=tuple(sorted({*planned.reboot, *found.reboot})),
     )
+    return model.Remaining(workflow=workflow, old=frozenset(one.name for one in found.affected))
 
 
 def lack_of_room(found: model.Plan, config: settings.Settings) -> str:

@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent import futures
 from typing import TYPE_CHECKING
 
@@ -77,8 +77,15 @@ def snapshot(batches: Sequence[Sequence[model.Affected]]) -> dict[str, str]:
     return {name: state.invocation for name, state in unit_states.show(names).items() if state.runs}
 
 
-def run(site: Site, batches: Sequence[Sequence[model.Affected]], running: Mapping[str, str]) -> Outcome:
+def run(
+    site: Site,
+    batches: Sequence[Sequence[model.Affected]],
+    running: Mapping[str, str],
+    already: Collection[str] = (),
+) -> Outcome:
     """Restart the batches one after the other; units that are not `running` (see snapshot) are left as they are.
+
+    Units that have been restarted `already`, by others, only have to stay up.
 
     Raises Interrupted and whatever `alive` raises, between batches and while a gate is open, and JournalError.
     """
@@ -91,7 +98,7 @@ def run(site: Site, batches: Sequence[Sequence[model.Affected]], running: Mappin
             if not outcome.failed:
                 outcome.failed["time"] = "the deployment ran out of time before everything was restarted"
             break
-        _Batch(site, outcome, running).run(batch)
+        _Batch(site, outcome, running, already).run(batch)
     return outcome
 
 
@@ -105,10 +112,11 @@ def _own_last(batches: Sequence[Sequence[model.Affected]]) -> list[list[model.Af
 class _Batch:
     """What is restarted at once."""
 
-    def __init__(self, site: Site, outcome: Outcome, running: Mapping[str, str]) -> None:
+    def __init__(self, site: Site, outcome: Outcome, running: Mapping[str, str], already: Collection[str]) -> None:
         self._site = site
         self._outcome = outcome
         self._running = running
+        self._already = already
         self._tokens: dict[str, int] = {}
 
     def run(self, batch: Sequence[model.Affected]) -> None:
@@ -141,7 +149,7 @@ class _Batch:
             now = unit_states.show([one.name])[one.name]
             detail = now.invocation if begun is None else begun
             self._tokens[one.name] = self._site.record.begin(self._site.place, _step(one), detail)
-            if now.runs and now.invocation != detail:
+            if now.runs and (now.invocation != detail or one.name in self._already):
                 return ""
             verb = "reload" if one.action == "reload" else "restart"
             return unit_states.do(verb, one.name, timeout=self._site.left())

@@ -26,7 +26,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,7 +228,8 @@ class _Update:
         running = self._running()
         if self._record.begun(PLACE, "workflow") is None:
             found = self._asked.remaining(self._plan.workflow)
-            self._mark("workflow", msgspec.json.encode(found).decode())
+            self._mark("restarted-already", json.dumps(_restarted_already(found, running)))
+            self._mark("workflow", msgspec.json.encode(found.workflow).decode())
         workflow = self._workflow()
         planned = set(_names(self._plan.workflow))
         running |= {
@@ -249,7 +250,8 @@ class _Update:
             return
         batches = [[one for one in batch if one.name != self._itself()] for batch in workflow.batches]
         with apply.step(self._record, "restart", restart.document(batches)):
-            became = restart.run(self._restarts, batches, running)
+            already = json.loads(self._record.begun(PLACE, "restarted-already") or "[]")
+            became = restart.run(self._restarts, batches, running, already)
             self._outcome.restarted = became.restarted
             self._outcome.failed = became.failed
             self._outcome.still_old = became.not_reached
@@ -369,6 +371,12 @@ class _Update:
 
     def _save(self) -> None:
         self._mark("outcome", json.dumps(dataclasses.asdict(self._outcome)))
+
+
+def _restarted_already(found: model.Remaining, running: Mapping[str, str]) -> list[str]:
+    """Units that their packages' scripts have restarted, and that run nothing old: once is enough for who uses them."""
+    now = restart.snapshot(found.workflow.batches)
+    return [name for name in now if name not in found.old and running.get(name, now[name]) != now[name]]
 
 
 def _names(workflow: model.Workflow, kind: str = "") -> list[str]:
