@@ -167,6 +167,31 @@ def test_the_command_line_shows_one_page_and_json(node: packagenode.PackageNode)
     assert "solo-daemon.service" not in rows
 
 
+def test_a_tree_that_cannot_be_identified_hides_nothing(node: packagenode.PackageNode) -> None:
+    tree = node.box.root / "srv/tree"
+    tree.write_text("no directory")
+    node.publish("solo-daemon")
+    refused = node.hook("one", update_identifier="one", content_trees=["/srv/tree"])
+    assert refused["deploy_status_code"] == 1
+    assert "/srv/tree" in refused["deploy_stderr"]
+    assert node.installed("solo-daemon") == "1.0-1", "it was told before anything moved"
+    # This one is spoilt by the update.
+    tree.unlink()
+    hook = node.box.root / "etc/overcloud-agent/hooks.d/post-update.d/50-spoil"
+    hook.parent.mkdir(parents=True)
+    hook.write_text("#!/bin/sh\necho > /srv/tree\n")
+    hook.chmod(0o755)
+    done = node.hook("two", update_identifier="one", content_trees=["/srv/tree"])
+    assert done["deploy_status_code"] == 1
+    assert "cannot be identified: cannot read /srv/tree" in done["deploy_stderr"]
+    assert [one["name"] for one in done["updated"]] == ["solo-daemon"]
+    assert done["restarted"] == ["solo-daemon.service"]
+    tree.unlink()
+    again = node.hook("three", update_identifier="one", content_trees=["/srv/tree"])
+    assert again["deploy_status_code"] == 0, again["deploy_stderr"]
+    assert (again["restarted"], list(again["content_identifiers"])) == (["solo-daemon.service"], ["/srv/tree"])
+
+
 def test_bad_days_have_words(node: packagenode.PackageNode) -> None:
     node.publish("solo-daemon")
     hidden = node.repository.directory.with_name("away")

@@ -43,11 +43,10 @@ def test_who_presses_control_c_is_told_so(tmp_path: Path) -> None:
     config.write_text(f"[DEFAULT]\nstate_dir = {tmp_path}\n")
     os.mkfifo(file)
     argv = [str(places.BIN / "overcloud-agent"), "--config-file", str(config), "validate", str(file)]
-    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process:
-        # Once this is open it reads, and waits.
-        with file.open("w"):
-            process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=30)[1]
+    # Once the file is open, the verb reads, and waits.
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process, file.open("w"):
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
     assert (process.returncode, said) == (130, b"overcloud-agent: interrupted\n")
 
 

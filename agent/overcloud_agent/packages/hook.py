@@ -96,24 +96,24 @@ class _Work:
     def _go_on(self, found: packages.Plan) -> model.Result:
         """Whatever the deployment wants done with the plan for this node."""
         identifier, document = plan.plan_identifier(found), plan.document(found)
+        # A tree that cannot be read is told before anything moves, and not instead of what has been done.
+        current = self._current()
         refused = self._refusal(found)
         plans.keep(self._config.state_dir, identifier, document)
         said = report.nothing_asked(self._asked)
         if refused or said:
-            current = self._current()
             outputs, text = report.planned(found, current), report.text(found, current)
             if refused:
                 return model.failed(refused, stdout=text, outputs=outputs)
             return model.succeeded(f"{text}{said}", outputs=outputs)
-        return self._carry_out(found, document) if self._is_due(found) else self._nothing_due(found)
+        return self._carry_out(found, document) if self._is_due(found) else self._nothing_due(found, current)
 
     def _is_due(self, found: packages.Plan) -> bool:
         """Whether anything has to be done: nobody is taken out of a cluster for nothing."""
         boot = found.workflow.reboot and self._asked.reboot == "when-required"
         return bool(found.pending.changes or found.workflow.batches or boot)
 
-    def _nothing_due(self, found: packages.Plan) -> model.Result:
-        current = self._current()
+    def _nothing_due(self, found: packages.Plan, current: report.Identifiers) -> model.Result:
         outputs = report.planned(found, current)
         with contextlib.closing(journal.Journal.open(self._config.state_dir)) as book:
             book.note_updated(self._asked.identifier, outputs)
@@ -138,7 +138,8 @@ class _Work:
             deadline=self._deadline,
             began=self._began,
             remaining=functools.partial(planning.remaining, config=self._config),
-            outputs=lambda outcome: report.carried_out(found, outcome, self._current()),
+            # Whoever is answered by what was recorded gets the identifiers of that moment.
+            outputs=lambda outcome: report.carried_out(found, outcome, None),
         )
         outcome = update.carry_out(
             found,
@@ -150,7 +151,13 @@ class _Work:
             alive=self._alive,
         )
         failpoints.reach("package.ended")
-        return report.result(found, outcome, self._current())
+        current = None
+        try:
+            current = self._current()
+        except errors.PackageError as error:
+            said = f"what is on the node now cannot be identified: {error}"
+            outcome.ok, outcome.reason = False, "; ".join(one for one in (outcome.reason, said) if one)
+        return report.result(found, outcome, current)
 
     def _done_before(self) -> dict[str, Any] | None:
         with contextlib.closing(journal.Journal.open(self._config.state_dir)) as book:

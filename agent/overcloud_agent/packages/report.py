@@ -29,8 +29,8 @@ class Identifiers:
         }
 
 
-def planned(found: model.Plan, current: Identifiers) -> dict[str, Any]:
-    """The outputs of a plan that nobody carried out."""
+def planned(found: model.Plan, current: Identifiers | None) -> dict[str, Any]:
+    """The outputs of a plan that nobody carried out; without identifiers where these cannot be told."""
     document = plan.shortened(plan.document(found), LIMIT)
     return {
         "change": found.change,
@@ -45,12 +45,12 @@ def planned(found: model.Plan, current: Identifiers) -> dict[str, Any]:
         "failed": {},
         "reboot_required": bool(found.workflow.reboot),
         "update_managed_packages": "false",
-        **current.outputs(),
+        **(current.outputs() if current else {}),
     }
 
 
-def carried_out(found: model.Plan, outcome: outcomes.Outcome, current: Identifiers) -> dict[str, Any]:
-    """The outputs of an update."""
+def carried_out(found: model.Plan, outcome: outcomes.Outcome, current: Identifiers | None) -> dict[str, Any]:
+    """The outputs of an update; without identifiers where these cannot be told."""
     outputs = planned(found, current)
     if outcome.packages == "changed":
         outputs["updated"], outputs["pending_updates"] = outputs["pending_updates"], []
@@ -66,13 +66,15 @@ def carried_out(found: model.Plan, outcome: outcomes.Outcome, current: Identifie
     }
 
 
-def text(found: model.Plan, current: Identifiers) -> str:
+def text(found: model.Plan, current: Identifiers | None) -> str:
     """The plan for people."""
-    shown = {"packages": current.packages, **current.content, "containers": current.containers or "-"}
+    shown: dict[str, str] = {}
+    if current:
+        shown = {"packages": current.packages, **current.content, "containers": current.containers or "-"}
     return table.text(plan.document(found), {**shown, "plan": plan.plan_identifier(found)})
 
 
-def result(found: model.Plan, outcome: outcomes.Outcome, current: Identifiers) -> deployments.Result:
+def result(found: model.Plan, outcome: outcomes.Outcome, current: Identifiers | None) -> deployments.Result:
     """The result of an update that was carried out, well or not."""
     outputs = carried_out(found, outcome, current)
     lines = [text(found, current), *outcome.notes]
