@@ -57,5 +57,8 @@ class Dpkg:
     def repair(self) -> model.Command:
         raise NotImplementedError
 
+    def missing(self, pending: model.Pending) -> int:
+        raise NotImplementedError
+
     def lock_holder(self) -> str:
         raise NotImplementedError

@@ -85,6 +85,9 @@ class Dpkg:
     def repair(self) -> model.Command:
         return model.Command(argv=("dpkg", "--force-confold", "--configure", "--pending"))
 
+    def missing(self, pending: model.Pending) -> int:
+        raise NotImplementedError
+
     def lock_holder(self) -> str:
         return ""
 

@@ -17,8 +17,8 @@ import pytest
 
 import debroot
 import debs
-from overcloud_agent import errors
-from overcloud_agent.packages import apt, model
+from overcloud_agent import errors, settings
+from overcloud_agent.packages import apt, model, planning
 
 ALL = model.Selection()
 WAITS = "#!/bin/sh\nif [ -e /wait-in-script ]; then touch /in-script; exec sleep 300; fi\n"
@@ -152,6 +152,35 @@ def test_no_room_for_downloads(root: debroot.DebRoot, backend: apt.Apt) -> None:
         assert "apt-get clean" in caught.value.hint
     backend.download(pending, wait=5, alive=nothing)
     assert carry_out(backend.transaction(pending)).returncode == 0
+
+
+def test_what_was_downloaded_needs_no_room_again(root: debroot.DebRoot, backend: apt.Apt) -> None:
+    repository = root.repository(debs.build(root.scratch / "1", "thing", "1"))
+    root.install("thing")
+    content = os.urandom(48 << 20)
+    new = debs.build(root.scratch / "2", "thing", "1:2", files={"/usr/share/thing": (0o644, content)})
+    repository.publish(new)
+    backend.refresh(wait=5, alive=nothing)
+    pending = backend.pending(ALL)
+    found = model.Plan(pending=pending, classes={}, workflow=model.Workflow())
+    file = root.scratch / "agent.conf"
+    file.write_text(f"[DEFAULT]\npackages_root = {root.path}\n")
+    config = settings.load(file)
+    cache = root.path / "var/cache"
+    # apt has its index there, too.
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80m", "tmpfs", cache], check=True)
+    try:
+        (cache / "apt/archives/partial").mkdir(parents=True)
+        assert backend.missing(pending) == new.stat().st_size
+        assert planning.lack_of_room(backend, found, config) == ""
+        backend.download(pending, wait=5, alive=nothing)
+        assert backend.missing(pending) == 0
+        assert planning.lack_of_room(backend, found, config) == "", "what is there has its room"
+        for path in (cache / "apt/archives").glob("*.deb"):
+            path.rename(cache / "else")
+        assert "50.3 MB to download" in planning.lack_of_room(backend, found, config)
+    finally:
+        subprocess.run(["umount", cache], check=True)
 
 
 @contextlib.contextmanager

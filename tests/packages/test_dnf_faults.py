@@ -115,6 +115,14 @@ def test_a_full_disk_is_told(root: rpmroots.RpmRoot) -> None:
     root.backend.download(pending, wait=10, alive=alive)
 
 
+def test_what_was_downloaded_is_not_missing(root: rpmroots.RpmRoot) -> None:
+    pending = prepare(root)
+    (change,) = pending.changes
+    assert root.backend.missing(pending) == change.download > 0
+    root.backend.download(pending, wait=10, alive=alive)
+    assert root.backend.missing(pending) == 0
+
+
 HOLDER = """
 import fcntl, os, sys
 file = open(sys.argv[1], "w")

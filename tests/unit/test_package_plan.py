@@ -297,11 +297,11 @@ NEEDS = "and the update needs"
     ],
 )
 def test_room(free: dict[str, int], expected: list[str]) -> None:
-    assert space.room(controller(), free) == expected
+    assert space.room(controller(), free, download=plan.document(controller())["totals"]["download"]) == expected
 
 
 def test_what_shrinks_needs_no_room() -> None:
-    assert space.room(built((change("a", "1", "", growth=-5),)), {"/": 0}) == []
+    assert space.room(built((change("a", "1", "", growth=-5),)), {"/": 0}, download=0) == []
 
 
 # The table

@@ -192,12 +192,17 @@ class Apt:
         etc = self._root / "etc/apt"
         return (etc / "preferences").exists() or any((etc / "preferences.d").glob("*"))
 
+    def missing(self, pending: model.Pending) -> int:
+        """See Backend."""
+        directory = self._archives()
+        return sum(one.download for one in pending.changes if one.new and not _is_there(directory, one))
+
     def download(self, pending: model.Pending, *, wait: float, alive: Callable[[], None]) -> None:
         """See Backend. That apt would do exactly what is planned is made sure of before."""
         self._check(pending)
         coming = [change for change in pending.changes if change.new]
         if coming:
-            self._check_space(coming)
+            self._check_space(pending)
             self._locked(
                 [*self._install(pending), "--download-only", *apt_output.arguments(pending.changes)],
                 (*apt_locks.DPKG, *apt_locks.ARCHIVES),
@@ -223,12 +228,14 @@ class Apt:
                 hint="the node or its repositories changed since: make a new plan",
             )
 
-    def _check_space(self, coming: Iterable[model.Change]) -> None:
-        """Raises PackageError where there is no room for the packages that are not there yet."""
+    def _archives(self) -> Path:
         told = self._run(["apt-config", "shell", "DIRECTORY", "Dir::Cache::archives/d"])
         (assignment,) = shlex.split(told)
-        directory = self._root / assignment.partition("=")[2].lstrip("/")
-        needed = sum(change.download for change in coming if not _is_there(directory, change))
+        return self._root / assignment.partition("=")[2].lstrip("/")
+
+    def _check_space(self, pending: model.Pending) -> None:
+        """Raises PackageError where there is no room for the packages that are not there yet."""
+        directory, needed = self._archives(), self.missing(pending)
         try:
             free = shutil.disk_usage(directory).free
         except OSError as error:

@@ -35,6 +35,9 @@ class Backend(Protocol):
     def pending(self, selection: model.Selection) -> model.Pending:
         """What an update would do, by what the last `refresh` found."""
 
+    def missing(self, pending: model.Pending) -> int:
+        """Bytes that `download` would fetch: of what an earlier one has fetched nothing is."""
+
     def download(self, pending: model.Pending, *, wait: float, alive: Callable[[], None]) -> None:
         """Fetch and verify all packages to come, so that the transaction needs no network."""
 

@@ -18,6 +18,8 @@ from overcloud_agent.packages import dnf4, dnf5, dnf_locks, dnf_tool, model, rep
 _FILE = "transaction.json"
 # Where the files of transactions are in a root: a cache, since what makes them can make them again.
 _SCRATCH = "var/cache/overcloud-agent"
+# Where dnf 4 and dnf5 keep packages.
+_CACHED = ("var/cache/dnf/*/packages/*.rpm", "var/cache/libdnf5/*/packages/*.rpm")
 
 
 class Dnf:
@@ -52,6 +54,12 @@ class Dnf:
         _check(selection, self.installed())
         pending, self._reasons = self._dnf.pending(selection)
         return pending
+
+    def missing(self, pending: model.Pending) -> int:
+        """Bytes of the packages that are not in dnf's cache; where that is elsewhere, all are missing."""
+        there = {path.name for pattern in _CACHED for path in self._root.glob(pattern)}
+        names = {one: replay.file_name(one) for one in pending.changes if one.new}
+        return sum(one.download for one, name in names.items() if name not in there)
 
     def download(self, pending: model.Pending, *, wait: float, alive: Callable[[], None]) -> None:
         """Fetch the packages, check their signatures, and have rpm try whether they fit, disk space included."""

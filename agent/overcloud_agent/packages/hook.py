@@ -128,7 +128,7 @@ class _Work:
             stored = plans.find(self._config.state_dir, approved)
             if refused := approval.refusal(approved, found, stored):
                 return refused
-        return classes.refuse(found, self._asked.allow) or planning.lack_of_room(found, self._config)
+        return classes.refuse(found, self._asked.allow) or planning.lack_of_room(self._manager, found, self._config)
 
     def _carry_out(self, found: packages.Plan, document: dict[str, Any]) -> model.Result:
         asked = outcomes.Asked(

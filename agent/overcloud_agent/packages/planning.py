@@ -85,8 +85,8 @@ def remaining(planned: model.Workflow, config: settings.Settings) -> model.Remai
     return model.Remaining(workflow=workflow, old=frozenset(one.name for one in found.affected))
 
 
-def lack_of_room(found: model.Plan, config: settings.Settings) -> str:
-    """What there is no room for on the disks, in words; empty when all fits."""
+def lack_of_room(manager: backend.Backend, found: model.Plan, config: settings.Settings) -> str:
+    """What there is no room for on the disks, in words; empty when all fits. What was fetched before needs no more."""
     free: dict[str, int] = {}
     devices: set[int] = set()
     for path in (_CACHE, _FILES):
@@ -100,7 +100,7 @@ def lack_of_room(found: model.Plan, config: settings.Settings) -> str:
         devices.add(device)
     if len(free) > 1 and len(devices) == 1:
         free = {"/": free["/"]}
-    return "; ".join(space.room(found, free, cache=_CACHE, files=_FILES))
+    return "; ".join(space.room(found, free, download=manager.missing(found.pending), cache=_CACHE, files=_FILES))
 
 
 def host(config: settings.Settings) -> hosts.Host:

@@ -94,6 +94,11 @@ def document(
     return _file(entries, dialect)
 
 
+def file_name(change: model.Change) -> str:
+    """The name of the file of a package that comes: it has no epoch."""
+    return f"{change.name}-{change.new.rpartition(':')[2]}.{change.architecture}.rpm"
+
+
 def repair(leftover: Leftover, dialect: Dialect) -> bytes:
     """The file that ends an interrupted transaction: of duplicates the newest stays, and what came comes again.
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from overcloud_agent.packages import model
 
 
-def room(plan: model.Plan, free: Mapping[str, int], *, cache: str = "/var/cache", files: str = "/usr") -> list[str]:
+def room(
+    plan: model.Plan, free: Mapping[str, int], *, download: int, cache: str = "/var/cache", files: str = "/usr"
+) -> list[str]:
     """What there is no room for, in words, for each mount point that is too small; empty when all fits.
 
-    `free` has the bytes that are free by mount point; downloads go to `cache`, packages' files to what `files` is on.
-    What shrinks makes room only after everything else has grown, and is not counted.
+    `free` has the bytes that are free by mount point; `download` bytes are to come to `cache`, packages' files
+    to what `files` is on. What shrinks makes room only after everything else has grown, and is not counted.
     """
-    download = sum(change.download for change in plan.pending.changes)
     growth = sum(change.growth for change in plan.pending.changes if change.growth > 0)
     needs: dict[str, list[tuple[int, str]]] = collections.defaultdict(list)
     for path, size, purpose in ((cache, download, "download"), (files, growth, "unpack")):
