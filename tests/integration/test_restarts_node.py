@@ -237,6 +237,37 @@ def test_what_must_not_restart_is_reported(node: nodeboxes.NodeBox, podman: box.
     node.run(["systemctl", "stop", "user@0.service", "session-c7.scope"])
 
 
+LEAVER = f"""[Service]
+ExecStart=/bin/sh -c 'LD_PRELOAD={LIBRARY} sleep 1000 & echo $! > /run/leaver.child; exec sleep 1000'
+KillMode=process
+"""
+
+
+def test_what_a_restart_does_not_end_is_no_reason_for_another(node: nodeboxes.NodeBox) -> None:
+    """Neutron's agents leave their dnsmasq and haproxy running, so that no network is lost."""
+    (node.root / "etc/systemd/system/leaver.service").write_text(LEAVER)
+    node.run(["systemctl", "daemon-reload"])
+    node.run(["systemctl", "start", "leaver.service"])
+    child = node.run(
+        ["sh", "-c", "while [ ! -s /run/leaver.child ]; do sleep 0.1; done; cat /run/leaver.child"]
+    ).stdout.strip()
+    # Nearer to each other, they could be of the same start.
+    node.run(["sleep", "1.2"])
+    replace(node, LIBRARY)
+    assert actions(ask(node, "after"))["leaver.service"] == "restart"
+    node.run(["systemctl", "restart", "leaver.service"])
+    answer = ask(node, "after")
+    assert "leaver.service" not in actions(answer)
+    assert actions(answer)[f"sleep (pid {child})"] == "report"
+    assert (
+        "a restart of leaver.service leaves it running (KillMode=process)"
+        in reasons(answer, f"sleep (pid {child})")[-1]
+    )
+    node.run(["systemctl", "stop", "leaver.service"])
+    # Of each start one is left.
+    node.run(["sh", "-c", f"kill {child} $(cat /run/leaver.child)"])
+
+
 def sessions(node: nodeboxes.NodeBox) -> None:
     """Start a user's systemd and a session. Without PAM's module of systemd, which a small system has not."""
     drop_in = node.root / "etc/systemd/system/user@0.service.d/plain.conf"

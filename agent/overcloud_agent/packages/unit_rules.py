@@ -15,6 +15,7 @@ PROPERTIES = (
     "ExecMainStartTimestampMonotonic",
     "ExecStart",
     "FragmentPath",
+    "KillMode",
     "RefuseManualStart",
     "RefuseManualStop",
     "Transient",
@@ -113,6 +114,11 @@ def why_left_alone(unit: str, facts: Mapping[str, str], *, own: str, report: Ite
 def active(facts: Mapping[str, str]) -> bool:
     """Whether a unit is one that a change of its files concerns: a service that runs, and does not just come to be."""
     return facts.get("ActiveState") in ("active", "reloading") and facts.get("Type") != "oneshot"
+
+
+def spares_children(facts: Mapping[str, str]) -> bool:
+    """Whether a restart of the unit leaves processes running: those that Neutron's agents serve networks with."""
+    return facts.get("KillMode") in ("process", "none")
 
 
 def command(facts: Mapping[str, str]) -> list[str]:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from overcloud_agent.packages import cgroups, hosts, model, processes, unit_rules
 
 # More reasons than a person reads.
 _REASONS = 5
+# Seconds by which a process is older than the main one of its unit to be of an earlier start.
+_EARLIER = 1.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -115,7 +118,20 @@ def _owner(
             return ("container", f"{facts.container(supervised)} (conmon)"), why
         # The service for Podman's API is one like others.
         return _place(process, place), "" if place.unit == "podman.service" else why
+    if _is_left(process, place, table, facts):
+        # The unit has been restarted since, and would be for ever.
+        why = f"a restart of {place.unit} leaves it running (KillMode={facts.unit(place.unit)['KillMode']})"
+        return _place(process, cgroups.Place()), why
     return _place(process, place), ""
+
+
+def _is_left(process: processes.Process, place: cgroups.Place, table: processes.Table, facts: Facts) -> bool:
+    """Whether a process is of an earlier start of its unit, which did not end it."""
+    unit = facts.unit(place.unit)
+    stamp = int(unit.get("ExecMainStartTimestampMonotonic") or 0) / 1e6
+    if not stamp or not unit_rules.spares_children(unit):
+        return False
+    return table.started(process) + _EARLIER < time.time() - time.clock_gettime(time.CLOCK_MONOTONIC) + stamp
 
 
 def _place(process: processes.Process, place: cgroups.Place) -> tuple[str, str]:
