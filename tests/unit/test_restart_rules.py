@@ -220,4 +220,26 @@ def test_kernels_are_compared_by_their_numbers() -> None:
     ordered = ["5.10.0-9-amd64", "5.10.0-30-amd64", "6.1.0-rc1", "6.1.0-1-amd64", "6.1.0-10-amd64", "6.10.0-1-amd64"]
     keys = [boot_reasons.version_key(release) for release in ordered]
     assert all(one < other for one, other in itertools.pairwise(keys))
+    assert all(boot_reasons.is_newer(newer, older) for older, newer in itertools.pairwise(ordered))
     assert boot_reasons.version_key("5.14.0-70.el9.x86_64") < boot_reasons.version_key("5.14.0-503.1.el9.x86_64")
+
+
+@pytest.mark.parametrize(
+    ("running", "other"),
+    [
+        ("6.1.0-25-amd64", "6.1.0-25-rt-amd64"),
+        ("6.1.0-25-amd64", "6.1.0-25-amd64.bak"),
+        ("5.15.0-101-generic", "5.15.0-101-lowlatency"),
+        ("5.14.0-427.13.1.el9_4.x86_64", "5.14.0-427.13.1.el9_4.x86_64+debug"),
+    ],
+)
+def test_another_flavour_of_a_kernel_is_not_newer(running: str, other: str) -> None:
+    assert not boot_reasons.is_newer(other, running)
+    assert not boot_reasons.is_newer(running, other)
+
+
+def test_a_newer_kernel_of_another_flavour_is() -> None:
+    assert boot_reasons.is_newer("6.1.0-26-cloud-amd64", "6.1.0-25-amd64")
+    assert boot_reasons.is_newer("6.5.0-0.deb12.4-amd64", "6.5.0-0.deb12.1-amd64")
+    assert boot_reasons.is_newer("6.12.48+deb13-amd64", "6.12.43+deb13-amd64")
+    assert boot_reasons.is_newer("6.1.0-1-amd64", "6.1.0-rc3")

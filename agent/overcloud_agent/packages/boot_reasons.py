@@ -22,6 +22,9 @@ _PACKAGES = {
     "firmware": re.compile(r"^(?:linux-firmware|firmware-.+)$"),
 }
 _MICROCODE = ("/lib/firmware/intel-ucode", "/lib/firmware/amd-ucode")
+# What a release of a kernel begins with, up to its flavour, and the words in it.
+_NUMBERS = re.compile(r"\d+(?:[.-](?:rc)?\d+)*")
+_WORDS = re.compile(r"[a-z]+")
 _KERNEL_FILE = re.compile(r"^(?:/boot/vmlinuz-|(?:/usr)?/lib/modules/)([^/]+)")
 
 
@@ -55,9 +58,9 @@ def _kernel(host: hosts.Host, booted: float) -> Iterator[str]:
         images.setdefault(path.parent.name, path)
     if not images:
         return
-    newest = max(images, key=version_key)
-    if version_key(newest) > version_key(running):
-        yield f"the kernel {running} runs, {newest} is installed"
+    newer = [release for release in images if is_newer(release, running)]
+    if newer:
+        yield f"the kernel {running} runs, {max(newer, key=version_key)} is installed"
     elif running in images and _changed(images[running]) > booted:
         yield f"the kernel {running} was replaced after it had been booted"
 
@@ -79,6 +82,17 @@ def _required(host: hosts.Host) -> Iterator[str]:
     except OSError:
         names = []
     yield f"{', '.join(names) or 'a package'} asks for it (/run/reboot-required)"
+
+
+def is_newer(release: str, running: str) -> bool:
+    """Whether a kernel is newer than the one that runs, and not only another flavour of it, or a copy. Pure.
+
+    A node that has 6.1.0-25-amd64 and 6.1.0-25-rt-amd64 would boot for each update, into the one that it is set to.
+    """
+    same = _NUMBERS.findall(release)[:1] == _NUMBERS.findall(running)[:1]
+    if same and _WORDS.findall(release) != _WORDS.findall(running):
+        return False
+    return version_key(release) > version_key(running)
 
 
 def version_key(release: str) -> list[tuple[int, int, str]]:
