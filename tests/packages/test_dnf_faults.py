@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import select
 import shutil
@@ -15,8 +16,9 @@ import pytest
 
 import rpmroots
 import rpms
-from overcloud_agent import errors
-from overcloud_agent.packages import model
+from overcloud_agent import errors, settings
+from overcloud_agent.containers import steps
+from overcloud_agent.packages import apply, model
 
 PROGRAMS = ("dnf", "dnf5")
 
@@ -249,6 +251,31 @@ def test_a_killed_transaction_is_repaired_without_its_packages(killed: rpmroots.
     assert done.returncode == 0, done.stdout + done.stderr
     assert killed.versions() == {"first": ["2-1"], "last": ["1-1"], "middle": ["2-1"], "shell": ["1-1"]}
     assert killed.backend.interrupted() == ""
+
+
+def test_what_cannot_be_repaired_is_told_so(root: rpmroots.RpmRoot) -> None:
+    """A package whose script was cut off, and that nobody has any more."""
+    root.shell()
+    root.repository("base", root.build("shell", "1", provides=["/bin/sh"]), root.build("app", "1"))
+    root.install("shell", "app")
+    new = root.build("newlib", "1", scripts={"post": KILL})
+    root.repository("updates", root.build("app", "2", requires=["newlib"]), new)
+    root.backend.refresh(wait=10, alive=alive)
+    pending = root.backend.pending(model.Selection())
+    root.backend.download(pending, wait=10, alive=alive)
+    (root.path / "kill").touch()
+    assert root.carry_out(root.backend.transaction(pending)).returncode == -9
+    (root.path / "kill").unlink()
+    shutil.rmtree(root.path / "var/cache")
+    (root.path / "etc/yum.repos.d/updates.repo").unlink()
+    file = root.directory / "agent.conf"
+    file.write_text(f"[DEFAULT]\nstate_dir = {root.directory}/state\n")
+    config = settings.load(file)
+    with steps.Journalled(config.state_dir, "one") as record:
+        site = apply.Site(manager=root.backend, record=record, config=config, deadline=math.inf, alive=alive)
+        told = apply.repair(site)
+    assert told.startswith("what could be was repaired, and the rest is to be mended by hand: ")
+    assert "newlib-1-1.noarch" in told
 
 
 def test_a_damaged_database_is_told(root: rpmroots.RpmRoot) -> None:

@@ -86,6 +86,10 @@ def repair(site: Site) -> str:
                 f"an interrupted transaction ({found}) could not be repaired: {_how(ended)}",
                 hint="mend it by hand with the package manager, and update again",
             )
+    left = site.manager.interrupted()
+    if left:
+        # What is in no repository any more cannot be installed again.
+        return f"what could be was repaired, and the rest is to be mended by hand: {left}"
     return f"an interrupted transaction was repaired: {found}"
 
 
