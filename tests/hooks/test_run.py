@@ -1,4 +1,4 @@
-"""run.hook with real processes."""
+"""run.hook with real processes; and who starts the agent's own executable."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import psutil
 import pytest
 
 import nodes
+import places
 from overcloud_agent import errors, model, run
 
 PLENTY = 1 << 20
@@ -152,3 +153,35 @@ def test_who_waits_may_have_it_left(tmp_path: Path) -> None:
     while nodes.is_running(int((tmp_path / "child").read_text())):
         assert time.monotonic() < gone_by, "what was started is ended"
         time.sleep(0.01)
+
+
+def test_who_presses_control_c_is_told_so(tmp_path: Path) -> None:
+    config, file = tmp_path / "agent.conf", tmp_path / "file"
+    config.write_text(f"[DEFAULT]\nstate_dir = {tmp_path}\n")
+    os.mkfifo(file)
+    argv = [str(places.BIN / "overcloud-agent"), "--config-file", str(config), "validate", str(file)]
+    # Once the file is open, the verb reads, and waits.
+    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process, file.open("w"):
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=30)[1]
+    assert (process.returncode, said) == (130, b"overcloud-agent: interrupted\n")
+
+
+NOBODY = """
+import os, pathlib, sys
+from overcloud_agent import log, settings
+from overcloud_agent.packages import planning
+config = settings.load(pathlib.Path(sys.argv[1]))
+log.setup()
+os.setuid(int(sys.argv[2]))
+planning.host(config)
+"""
+
+
+@pytest.mark.parametrize("user", [0, 65534])
+def test_who_is_not_root_is_told_what_is_missing(tmp_path: Path, user: int) -> None:
+    config = tmp_path / "agent.conf"
+    config.write_text(f"[DEFAULT]\nstate_dir = {tmp_path}\n")
+    argv = [sys.executable, "-c", NOBODY, str(config), str(user)]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+    assert ("only root can look at all processes" in done.stderr) is (user != 0)

@@ -5,10 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import signal
 import socket
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,18 +33,6 @@ def test_the_man_page_has_every_verb_with_its_options() -> None:
         flags = {option for one in command.params if one.param_type_name == "option" for option in one.secondary_opts}
         flags |= {one.opts[0] for one in command.params if isinstance(one, click.Option) and not one.secondary_opts}
         assert [flag for flag in flags - {"--deliver-within"} if flag not in told[name]] == [], name
-
-
-def test_who_presses_control_c_is_told_so(tmp_path: Path) -> None:
-    config, file = tmp_path / "agent.conf", tmp_path / "file"
-    config.write_text(f"[DEFAULT]\nstate_dir = {tmp_path}\n")
-    os.mkfifo(file)
-    argv = [str(places.BIN / "overcloud-agent"), "--config-file", str(config), "validate", str(file)]
-    # Once the file is open, the verb reads, and waits.
-    with subprocess.Popen(argv, stderr=subprocess.PIPE) as process, file.open("w"):
-        process.send_signal(signal.SIGINT)
-        said = process.communicate(timeout=30)[1]
-    assert (process.returncode, said) == (130, b"overcloud-agent: interrupted\n")
 
 
 def test_a_traceback_in_the_log_quotes_no_value(capsys: pytest.CaptureFixture[str]) -> None:

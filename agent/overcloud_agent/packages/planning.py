@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Literal
@@ -24,6 +25,8 @@ from overcloud_agent.packages import (
 
 if TYPE_CHECKING:
     from overcloud_agent import settings
+
+log = logging.getLogger(__name__)
 
 # What is written to while an update goes on: what is downloaded, and the packages' files.
 _CACHE, _FILES = "/var/cache", "/usr"
@@ -105,6 +108,8 @@ def lack_of_room(manager: backend.Backend, found: model.Plan, config: settings.S
 
 def host(config: settings.Settings) -> hosts.Host:
     """The host whose processes are looked at."""
+    if os.geteuid() != 0:
+        log.warning("only root can look at all processes: what others would have to restart is not found")
 
     def names(ids: Collection[str]) -> Mapping[str, str]:
         return _containers(config, ids)
