@@ -80,3 +80,6 @@ def containers_of(document: object, config: settings.Settings) -> frozenset[str]
     except errors.BadInput:
         # It is answered when its turn comes.
         return frozenset()
+    # So is what trips up the code that reads it. Here nobody would answer it: the agent would end, at every start anew.
+    except Exception:
+        return frozenset()

@@ -63,6 +63,37 @@ def test_config_that_makes_no_sense(node: nodes.Node, heat: heatlike.HeatLike, c
     assert said in body["deploy_stderr"]
 
 
+@pytest.mark.parametrize(
+    ("config", "path"),
+    [
+        ({"web": {"image": "x", "cpu_shares": "1" * 5000}}, "$.config.web"),
+        ({"web": {"image": "x", "mem_limit": "9" * 400}}, "$.config.web"),
+        ({"web": {"image": "x", "stop_signal": "\u00b2"}}, "$.config.web"),
+        ("web: {image: x, user: 2020-13-41}", "$.config"),
+        ("web: &web {image: x, volumes: &all [*all]}", "$.config"),
+        ("[" * 2000, "$.config"),
+    ],
+    ids=["digits", "infinite", "superscript", "date", "circle", "deep"],
+)
+def test_config_that_trips_up_who_reads_it(
+    node: nodes.Node, heat: heatlike.HeatLike, config: object, path: str
+) -> None:
+    """Numbers that are none to Python, dates that are not in the calendar: one config must not end the agent."""
+    body = answer(node, heat, heat.deployment("bad", "container-upgrade", config))
+    assert body["deploy_status_code"] == 2
+    assert body["deploy_stderr"].startswith(path)
+
+
+def test_yaml_that_multiplies_itself(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    """Nine lines of aliases are hundreds of millions of words."""
+    lines = ["- &a0 [x, x, x, x, x, x, x, x, x]"]
+    lines += [f"- &a{level} [{', '.join([f'*a{level - 1}'] * 9)}]" for level in range(1, 9)]
+    text = "web:\n  image: x\n  volumes:\n" + "".join(f"    {line}\n" for line in lines)
+    body = answer(node, heat, heat.deployment("bad", "container-upgrade", text))
+    assert body["deploy_status_code"] == 2
+    assert "aliases" in body["deploy_stderr"]
+
+
 def test_podman_socket_that_is_missing(node: nodes.Node, heat: heatlike.HeatLike) -> None:
     body = answer(node, heat, heat.deployment("bad", "container-upgrade", {"web": {"image": "x"}}))
     assert body["deploy_status_code"] == 1

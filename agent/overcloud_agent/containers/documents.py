@@ -19,6 +19,9 @@ KEPT = ".kept-"
 _STEPPED = ("container_config", "docker_config")
 STEP_PATTERN = "^step_[0-9]+$"
 
+# YAML's aliases make hundreds of millions of nine lines. A node's containers together have some thousands of values.
+_MOST_VALUES = 1_000_000
+
 
 @dataclasses.dataclass(frozen=True)
 class Entry:
@@ -93,13 +96,44 @@ def load(config: object) -> dict[str, Any]:
 def _load_text(text: str) -> object:
     try:
         return json.loads(text)
+    except RecursionError:
+        raise errors.BadInput("the config is nested too deep", path="$.config") from None
     except ValueError:
-        # Deployers write YAML too; its parser is only loaded where it is needed.
-        import yaml
+        return _load_yaml(text)
 
-        try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            mark = getattr(error, "problem_mark", None)
-            where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-            raise errors.BadInput(f"the config is neither JSON nor YAML{where}", path="$.config") from None
+
+def _load_yaml(text: str) -> object:
+    # Deployers write YAML too; its parser is only loaded where it is needed.
+    import yaml
+
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        raise errors.BadInput(f"the config is neither JSON nor YAML{where}", path="$.config") from None
+    except RecursionError:
+        raise errors.BadInput("the config is nested too deep", path="$.config") from None
+    # Python's own complaint of a date that is in no calendar, or of a number with thousands of digits.
+    except ValueError:
+        raise errors.BadInput(
+            "the config has a date or a number that is none", path="$.config", hint="quote it"
+        ) from None
+    _check_size(document)
+    return document
+
+
+def _check_size(document: object) -> None:
+    """Raises BadInput when aliases, of which each counts as what it stands for, make too much of it, or a circle."""
+    left, stack = _MOST_VALUES, [document]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict | list):
+            left -= len(value)
+            if left < 0:
+                raise errors.BadInput(
+                    f"the config has more than {_MOST_VALUES} values, or never ends",
+                    path="$.config",
+                    hint="its aliases?",
+                )
+            stack += value.values() if isinstance(value, dict) else value

@@ -205,6 +205,13 @@ def check(config: object) -> tuple[dict[str, Container], list[errors.BadInput]]:
             containers[entry.name] = _container(entry, kind)
         except errors.BadInput as mistake:
             mistakes.append(mistake)
+        # What Python itself cannot read: more digits than it takes for a number, or an infinite one.
+        except (ArithmeticError, ValueError, RecursionError):
+            mistakes.append(
+                errors.BadInput(
+                    "it has a value that cannot be read", path=entry.path, hint="is there a number that is none?"
+                )
+            )
     containers = dict(sorted(containers.items(), key=lambda item: (*order.group(item[1]), item[0])))
     if not mistakes:
         try:
