@@ -227,6 +227,8 @@ class _Source:
         try:
             if self._collector is None or self._forgetful:
                 self._forgetful, self._last = False, ""
+                if self._collector:
+                    self._collector.close()
                 self._collector = collectors.make(self.name, self._polling)
             self._acknowledge_taken(self._collector)
             content, receipt = self._collector.collect()

@@ -10,6 +10,7 @@ import json
 import os
 import select
 import ssl
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -37,6 +38,8 @@ class Queue:
         self._listed: list[str] | None = None
         self._pushed = False
         self._woken = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._closing = threading.Lock()
+        self._closed = False
 
     def messages(self) -> Sequence[dict[str, Any]]:
         """What is in the queue, as soon as that is something else than the last time, or when nothing came for long."""
@@ -56,13 +59,20 @@ class Queue:
             self._ask("message_delete_many", message_ids=list(ids[begin : begin + zaqar_source.PAGE]))
 
     def wake(self) -> None:
-        os.eventfd_write(self._woken, 1)
+        with self._closing:
+            if not self._closed:
+                os.eventfd_write(self._woken, 1)
 
     def close(self) -> None:
-        """Close the connection; the next call opens another one."""
+        """Close everything, for good. A node that cannot reach Zaqar makes a queue at every poll, for days."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+        self._session.close()
+        with self._closing:
+            if not self._closed:
+                os.close(self._woken)
+            self._closed = True
 
     def _connect(self) -> None:
         if self._socket is None:

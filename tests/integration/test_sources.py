@@ -6,7 +6,9 @@ The reference behaviour that each test is about is the defect of os-collect-conf
 from __future__ import annotations
 
 import json
+import os
 import signal
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -328,3 +330,23 @@ def test_sighup_works_after_many_runs_and_in_hooks(
     ignored = [int(line.split()[1], 16) for line in (node.directory / "ignored").read_text().splitlines()]
     assert len(ignored) == 4
     assert not any(mask & 1 << signal.SIGHUP - 1 for mask in ignored)
+
+
+def test_an_outage_costs_nothing_that_adds_up(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    """A queue that cannot be reached is made anew at every poll, for hours, and descriptors are few."""
+    with socket.create_server(("127.0.0.1", 0)) as keystone:
+        section = {
+            "auth_url": f"http://127.0.0.1:{keystone.getsockname()[1]}/v3",
+            **dict.fromkeys(("user_id", "password", "project_id", "queue_id"), "x"),
+            "use_websockets": True,
+        }
+        pace = {"min_polling_interval": 0.1, "polling_interval": 0.1}
+        node.collect({"cfn": nodes.cfn_section(heat.url), "zaqar": section}, **pace)
+        node.start()
+        assert node.process
+        counts = []
+        for _ in range(2):
+            for _ in range(20):
+                keystone.accept()[0].close()
+            counts.append(len(os.listdir(f"/proc/{node.process.pid}/fd")))
+    assert counts[1] < counts[0] + 10, counts
