@@ -119,6 +119,8 @@ def test_a_hook_may_take_longer_than_its_url_lives(heat_stacks: stacks.Stacks, s
     without.forget_credentials(shelf)
     for slow in (signing, asking, without):
         slow.node.configure(cfn_signal_ttl=60)
+    # It tries ten times before it believes that.
+    elsewhere.node.configure(signal_retry_max=1)
     try:
         for slow in everybody:
             slow.node.start()

@@ -69,6 +69,32 @@ def test_a_refusal_is_final_and_shown(node: nodes.Node, heat: heatlike.HeatLike)
     assert "answered 404: Heat does not know the stack" in row["last_error"]
 
 
+def test_credentials_that_nobody_can_check_are_tried_again(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    """While Keystone's database is away, Heat says 403 to a signature that is good, and Swift 401."""
+    node.hook("script", GOOD)
+    # Each attempt by the URL, and by the URL signed again.
+    heat.refuse_with = [403, 401, 403, 401]
+    node.start()
+    heat.serve(heat.deployment("a"))
+    assert heat.signal("a")["deploy_stdout"] == "fine"
+    assert node.await_state("a", "signalled")["ok"] is True
+    (row,) = node.status()["signals"]
+    assert (row["state"], row["attempts"]) == ("delivered", 3)
+
+
+def test_credentials_that_stay_refused_are_believed_to_be_wrong(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    node.hook("script", GOOD)
+    heat.refuse = {"a": 403}
+    node.configure(signal_retry_max=1)
+    node.start()
+    heat.serve(heat.deployment("a"), heat.deployment("b"))
+    assert heat.signal("b")["deploy_stdout"] == "fine", "nobody else waits for that"
+    node.await_state("a", "refused")
+    (row,) = (row for row in node.status()["signals"] if row["deployment"] == "a")
+    assert row["attempts"] == 10
+    assert "answered 403" in row["last_error"]
+
+
 @pytest.mark.parametrize(
     "url", ["http://a..b/x", "http://" + "a" * 70 + ".example/x", "no url", "ftp://host/x", "http://[/"]
 )

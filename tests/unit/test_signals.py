@@ -120,6 +120,25 @@ def test_answers_together(
     assert (count, concluded.outcome, concluded.lane) == (tried, outcome, lane)
 
 
+@pytest.mark.parametrize(
+    ("answers", "late", "doubtful"),
+    [
+        ([(routes.URL, FORBIDDEN)], False, True),
+        ([(routes.URL, FORBIDDEN)], True, False),
+        ([(routes.URL, FORBIDDEN), (HEAT, GONE)], False, True),
+        ([(SIGN, FORBIDDEN), (routes.URL, FORBIDDEN)], True, True),
+        ([(HEAT, GONE), (routes.URL, FORBIDDEN)], True, False),
+        ([(HEAT, FORBIDDEN), (routes.URL, GONE)], True, False),
+        ([(routes.URL, GONE)], False, False),
+    ],
+)
+def test_a_refusal_is_doubtful_where_it_may_be_about_who_checks(
+    answers: list[tuple[routes.Route, verdict.Verdict]], *, late: bool, doubtful: bool
+) -> None:
+    """Not that of a URL that has to be refused by now, and not that of a stack that is gone."""
+    assert routes.conclude(CFN, answers, late=late).doubtful is doubtful
+
+
 def test_what_ends_for_good_names_the_way_out() -> None:
     _, expired = go([(routes.URL, FORBIDDEN)])
     for words in ("answered 403", "auth_ttl", "HEAT_SIGNAL", "POLL_SERVER_HEAT"):

@@ -32,7 +32,7 @@ def post(
 def of_failure(error: keystone.Failure) -> verdict.Verdict:
     """What it means that a request with a token got no answer of its service."""
     if error.kind == "refused":
-        return verdict.Verdict(outcome="refused", error=error.message, status=401)
+        return verdict.Verdict(outcome="refused", error=error.message, status=401, doubtful=True)
     if error.kind == "silent":
         return verdict.silence(error.message)
     pause = verdict.seconds_of(error.retry_after)

@@ -36,6 +36,10 @@ _IDLE = 30.0
 # handshakes to be worth their while.
 _SLICE = 1.0
 
+# Attempts before credentials that are refused are believed to be wrong: ten minutes, more or less. A database fails
+# over, a service is upgraded, and whoever cannot check a signature says the same as who finds it wrong.
+_DOUBTS = 10
+
 Message = Literal["wake", "hurry", "yield", "stop"]
 
 
@@ -170,6 +174,8 @@ class Lane:
         # Dying here means that Heat has the result and the journal does not know: it is sent once more at the next
         # start, and Heat ignores a signal for a deployment that is not in progress.
         failpoints.reach("signal.sent")
+        if outcome.doubtful and outcome.outcome != "delivered" and signal.attempts + 1 < _DOUBTS:
+            outcome = dataclasses.replace(outcome, outcome="retry")
         if outcome.outcome == "retry":
             self._postpone(book, signal, outcome)
             return not outcome.lane

@@ -23,9 +23,6 @@ WAY_OUT = (
 
 LATE = "if the URL's signature has expired: raise Keystone's [credential] auth_ttl, or use signal_transport HEAT_SIGNAL"
 
-# Not this signature, not this user: another may be accepted.
-_NOT_ME = frozenset({401, 403})
-
 
 @dataclasses.dataclass(frozen=True)
 class Route:
@@ -70,9 +67,13 @@ def plan(
         return (URL,)
     users = [Route("heat", section) for section in sections if target.stack_id and target.resource_name]
     own = [*users, *([Route("sign")] if key_pair else [])]
-    signed = signed_at(target.url)
-    late = signed is not None and (now - signed).total_seconds() > ttl
-    return (*own, URL) if late else (URL, *own)
+    return (*own, URL) if is_late(target, ttl=ttl, now=now) else (URL, *own)
+
+
+def is_late(target: model.Target, *, ttl: float, now: datetime) -> bool:
+    """Whether the time of a signal's URL should be up."""
+    signed = signed_at(target.url) if target.transport == "CFN_SIGNAL" else None
+    return signed is not None and (now - signed).total_seconds() > ttl
 
 
 def settled(tried: Sequence[tuple[Route, verdict.Verdict]]) -> bool:
@@ -83,15 +84,26 @@ def settled(tried: Sequence[tuple[Route, verdict.Verdict]]) -> bool:
     # The URL's answer counts for itself, unless it is about the signature: a stack that is gone (404) is gone by
     # every route, and a Heat that is busy gets no second request. What another route answers says less: its user may
     # know nothing of the stack, its Keystone may be out of reach for good.
-    return route == URL and last.status not in _NOT_ME
+    return route == URL and last.status not in verdict.NOT_ME
 
 
-def conclude(target: model.Target, tried: Sequence[tuple[Route, verdict.Verdict]]) -> verdict.Verdict:
-    """What the answers of an attempt's routes mean for the signal."""
+def conclude(
+    target: model.Target, tried: Sequence[tuple[Route, verdict.Verdict]], *, late: bool = False
+) -> verdict.Verdict:
+    """What the answers of an attempt's routes mean for the signal; `late`: its URL is refused because of its age."""
+    outcome = _conclude(target, tried)
+    if outcome.status:
+        # One of the answers, which counts for itself.
+        return outcome
+    doubtful = any(answer.doubtful and not (late and way == URL) for way, answer in tried)
+    return dataclasses.replace(outcome, doubtful=doubtful)
+
+
+def _conclude(target: model.Target, tried: Sequence[tuple[Route, verdict.Verdict]]) -> verdict.Verdict:
     route, last = tried[-1]
     if last.outcome == "delivered" or (len(tried) == 1 and not _expired(target, tried)):
         return last
-    if route == URL and last.outcome == "refused" and last.status not in _NOT_ME:
+    if route == URL and last.outcome == "refused" and last.status not in verdict.NOT_ME:
         return last
     answers = "; ".join(f"{way}: {answer.error}" for way, answer in tried)
     postponed = [(way, answer) for way, answer in tried if answer.outcome == "retry"]
@@ -112,4 +124,4 @@ def _expired(target: model.Target, tried: Sequence[tuple[Route, verdict.Verdict]
     """Whether there was nothing but a URL whose time is up."""
     ((route, answer), *more) = tried
     timed = target.transport == "CFN_SIGNAL" and signed_at(target.url) is not None
-    return timed and not more and route == URL and answer.status in _NOT_ME
+    return timed and not more and route == URL and answer.status in verdict.NOT_ME

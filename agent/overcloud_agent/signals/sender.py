@@ -50,10 +50,11 @@ class Sender:
 
     def _by_routes(self, target: model.Target, body: bytes, own: access.Access) -> verdict.Verdict:
         credentials = own.credentials
+        now = datetime.now(UTC)
         planned = routes.plan(
             target,
             ttl=own.cfn_signal_ttl,
-            now=datetime.now(UTC),
+            now=now,
             sections=tuple(credentials.logins),
             key_pair=bool(credentials.access_key_id and credentials.secret_access_key),
         )
@@ -62,7 +63,8 @@ class Sender:
             tried.append((route, self._take(route, target, body, own)))
             if routes.settled(tried):
                 break
-        outcome = routes.conclude(target, tried)
+        late = routes.is_late(target, ttl=own.cfn_signal_ttl, now=now)
+        outcome = routes.conclude(target, tried, late=late)
         if outcome.outcome == "delivered" and tried[-1][0] != routes.URL:
             log.info("delivered by %s", tried[-1][0])
         return outcome

@@ -13,6 +13,10 @@ _NOT_NOW = frozenset({408, 425, 429})
 # Those for which Retry-After is heeded (RFC 9110, RFC 6585).
 _PAUSES = frozenset({429, 503})
 
+# Not this signature, not this user: another may be accepted, and the same one later. While Keystone is there and its
+# database is not, Heat's answer to a good signature is 403; so is Swift's, 401, while it cannot read an account's keys.
+NOT_ME = frozenset({401, 403})
+
 # Seconds. A server that asks for more is mistaken, or not the one that we mean.
 LONGEST_PAUSE = 3600.0
 
@@ -28,7 +32,8 @@ class Verdict:
     """`delivered`, `refused` and `expired` are final; `retry` is tried again.
 
     `lane`: the trouble is the endpoint's, so whatever else is for it waits, too. `retry_after`: seconds that the
-    endpoint asked for. `status`: the HTTP status, 0 without one.
+    endpoint asked for. `status`: the HTTP status, 0 without one. `doubtful`: a refusal that is given as well while
+    nobody can check the credentials.
     """
 
     outcome: Literal["delivered", "retry", "refused", "expired"]
@@ -36,6 +41,7 @@ class Verdict:
     lane: bool = False
     retry_after: float | None = None
     status: int = 0
+    doubtful: bool = False
 
 
 def delivered() -> Verdict:
@@ -71,9 +77,8 @@ def of_status(status: int, endpoint: str, *, retry_after: str = "", now: datetim
         error = f"{endpoint} answered {status}{asks}"
         return Verdict(outcome="retry", error=error, lane=pause is not None, retry_after=pause, status=status)
     hint = _HINTS.get(status) or ("redirects are not followed" if status < 400 else "")
-    return Verdict(
-        outcome="refused", error=f"{endpoint} answered {status}" + (f": {hint}" if hint else ""), status=status
-    )
+    error = f"{endpoint} answered {status}" + (f": {hint}" if hint else "")
+    return Verdict(outcome="refused", error=error, status=status, doubtful=status in NOT_ME)
 
 
 def seconds_of(retry_after: str, now: datetime | None = None) -> float | None:
