@@ -219,6 +219,8 @@ class _Agent:
 
     def take_in(self) -> None:
         """Make what the sources answered the node's own."""
+        # As long as deployments follow each other, nothing waits: results that nobody sends must not pile up.
+        self._raise_failures()
         self.watchdog.expect(_SLACK)
         news, elsewhere = self.gatherer.take_in()
         if news:

@@ -258,9 +258,7 @@ class Database:
                 raise
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
-            blocked = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BLOCKED
-            kind = errors.JournalBlocked if blocked else errors.JournalError
-            raise kind(f"cannot write the journal: {error}", hint="is the disk full?") from error
+            raise _unwritten(error) from error
 
     def read(self, query: str, *parameters: object) -> list[sqlite3.Row]:
         """The rows of one query."""
@@ -271,7 +269,16 @@ class Database:
 
     def forget(self) -> None:
         """Empty the write-ahead log, so that what was dropped does not linger in it."""
-        self.read("PRAGMA wal_checkpoint(TRUNCATE)")
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        except sqlite3.Error as error:
+            raise _unwritten(error) from error
+
+
+def _unwritten(error: sqlite3.Error) -> errors.JournalError:
+    blocked = getattr(error, "sqlite_errorcode", 0) & 0xFF in _BLOCKED
+    kind = errors.JournalBlocked if blocked else errors.JournalError
+    return kind(f"cannot write the journal: {error}", hint="is the disk full?")
 
 
 def _own_version() -> str:

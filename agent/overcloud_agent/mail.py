@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import sqlite3
@@ -9,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from overcloud_agent import database, failpoints, model, records
+from overcloud_agent import database, errors, failpoints, model, records
 
 # Seconds. A signal that is due later than any pause reaches was written under a clock that has been set back since.
 _CLOCK_WAS_WRONG = 3600.0
@@ -157,9 +158,11 @@ class Mail:
         It costs more than to settle a signal, so of many in a row not each is followed by it: who settles calls it
         when there is nothing more to do.
         """
-        if self._dropped:
-            self._store.forget()
-            self._dropped, self._forget_again = False, time.monotonic() + _FORGET_EVERY
+        # Without room it stays to be done.
+        with contextlib.suppress(errors.JournalBlocked):
+            if self._dropped:
+                self._store.forget()
+                self._dropped, self._forget_again = False, time.monotonic() + _FORGET_EVERY
 
     def _settle(
         self, db: sqlite3.Connection, column: str, value: object, state: str, *, error: str, attempts: int

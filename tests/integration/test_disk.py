@@ -102,6 +102,29 @@ def test_a_disk_that_fills_while_a_hook_runs(small: nodes.Node, heat: heatlike.H
     assert len(heat.signals) == 1
 
 
+def test_a_disk_that_was_full_for_a_moment_holds_up_no_signal(small: nodes.Node, heat: heatlike.HeatLike) -> None:
+    """While a hook runs, for hours maybe, what waits for Heat is sent as soon as there is room and Heat is back."""
+    counter = counting.Counter(small)
+    heat.refuse = {"first": 503}
+    small.start()
+    heat.serve(heat.deployment("first", counting.GROUP))
+    small.await_log("signal for first")
+    counter.hold.touch()
+    heat.serve(heat.deployment("first", counting.GROUP), heat.deployment("held", counting.GROUP))
+    small.await_state("held", "running")
+    filler = fill(small)
+    small.await_log(FULL)
+    filler.unlink()
+    heat.refuse = {}
+    assert heat.signal("first", within=20)["result"] == "first"
+    small.await_state("first", "signalled")
+    assert small.deployment("held")["state"] == "running"
+    counter.hold.unlink()
+    assert heat.signal("held")["result"] == "held"
+    small.await_state("held", "signalled")
+    assert [len(runs) for runs in counter.runs().values()] == [1, 1]
+
+
 def test_a_read_only_disk_at_the_start(small: nodes.Node, heat: heatlike.HeatLike) -> None:
     """A kernel makes a disk read-only when it finds it damaged, and then the node is started again."""
     counter = counting.Counter(small)

@@ -6,6 +6,7 @@ something due. What is due, and when, is in the journal, so a restart or a reboo
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 # Endpoints that are asked at the same time; the others take turns.
 MOST_LANES = 32
+
+# Seconds until an endpoint is asked again whose answers could not be written down, because there was no room for them.
+_BLOCKED = 5.0
 
 # Endpoints of which it is remembered that they did not answer.
 _MOST_REMEMBERED = 1000
@@ -81,7 +85,7 @@ class Outbox:
             # A process that died may have left what it had dropped in the write-ahead log.
             book.mail.forget()
             # After a start the endpoint may be back: waiting on would only cost the stack time.
-            book.mail.hasten()
+            _hasten(book)
             while True:
                 pause = self._dispatch(book)
                 if self._stopping and not self._lanes:
@@ -110,7 +114,7 @@ class Outbox:
             self._part_with(*note)
             return
         if note == "hurry":
-            book.mail.hasten()
+            _hasten(book)
             self._health.clear()
         elif note == "stop":
             self._stopping = True
@@ -118,11 +122,15 @@ class Outbox:
             working.tell(note)
 
     def _part_with(self, ended: lane.Lane, failure: errors.AgentError | None) -> None:
-        if failure:
+        if isinstance(failure, errors.JournalBlocked):
+            # The main thread may be with a hook for hours, and when there is room again nobody tells.
+            log.error("%s; what is for %s waits for that", failure, ended.endpoint)
+            ended.health.until = time.monotonic() + _BLOCKED
+        elif failure:
             raise failure
         del self._lanes[ended.endpoint]
         # One that ended by itself at that moment has not asked for the last time.
-        if ended.heard_stop:
+        if ended.heard_stop or (failure and self._stopping):
             self._asked_last.add(ended.endpoint)
         self._served.pop(ended.endpoint, None)
         self._served[ended.endpoint] = time.monotonic()
@@ -164,3 +172,9 @@ class Outbox:
         if self._stopping:
             working.tell("stop")
         working.start()
+
+
+def _hasten(book: journal.Journal) -> None:
+    # It only saves time, and a full disk makes it wait.
+    with contextlib.suppress(errors.JournalBlocked):
+        book.mail.hasten()
