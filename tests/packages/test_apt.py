@@ -92,6 +92,19 @@ def test_what_is_pending_is_done_and_nothing_else(node: Node) -> None:
     assert backend.interrupted() == ""
 
 
+def test_a_repository_on_the_node_itself(root: debroot.DebRoot) -> None:
+    """apt takes packages from where they lie, and downloads those of another repository beside it."""
+    near = root.repository(debs.build(root.scratch, "near", "1"), name="near", uri="file:/srv/near")
+    far = root.repository(debs.build(root.scratch, "far", "1"), name="far")
+    root.install("near", "far")
+    near.publish(debs.build(root.scratch, "near", "1:2+new"))
+    far.publish(debs.build(root.scratch, "far", "1:2+new"))
+    backend = apt.Apt(root.path)
+    backend.refresh(wait=5, alive=nothing)
+    update(backend, backend.pending(ALL))
+    assert [root.status(name) for name in ("near", "far")] == ["installed 1:2+new"] * 2
+
+
 def test_the_inventory_is_that_of_dpkg(node: Node) -> None:
     root, backend, _ = node
     root.run("dpkg", "--remove", "alpha-daemon")

@@ -228,11 +228,6 @@ class Apt:
                 hint="the node or its repositories changed since: make a new plan",
             )
 
-    def _archives(self) -> Path:
-        told = self._run(["apt-config", "shell", "DIRECTORY", "Dir::Cache::archives/d"])
-        (assignment,) = shlex.split(told)
-        return self._root / assignment.partition("=")[2].lstrip("/")
-
     def _check_space(self, pending: model.Pending) -> None:
         """Raises PackageError where there is no room for the packages that are not there yet."""
         directory, needed = self._archives(), self.missing(pending)
@@ -246,10 +241,26 @@ class Apt:
                 hint="make room there, for example with `apt-get clean`",
             )
 
+    def _archives(self) -> Path:
+        """Where apt keeps what it has downloaded."""
+        told = self._run(["apt-config", "shell", "DIRECTORY", "Dir::Cache::archives/d"])
+        (assignment,) = shlex.split(told)
+        return self._root / assignment.partition("=")[2].lstrip("/")
+
     def transaction(self, pending: model.Pending) -> model.Command:
         """See Backend. What comes newly is marked as installed automatically, else marks stay as they are."""
-        argv = [*self._install(pending), "--no-download", *apt_output.arguments(pending.changes)]
-        return self._command(argv)
+        argv, names = self._install(pending), apt_output.arguments(pending.changes)
+        nothing = () if self._is_local(pending) else ("--no-download",)
+        return self._command([*argv, *nothing, *names])
+
+    def _is_local(self, pending: model.Pending) -> bool:
+        """Whether what is not downloaded is all in file: repositories: apt takes it from there, but not so asked."""
+        directory = self._archives()
+        if all(not change.new or _is_there(directory, change) for change in pending.changes):
+            return False
+        told = self._run([*self._install(pending), "--print-uris", *apt_output.arguments(pending.changes)])
+        left = [line for line in told.splitlines() if line.startswith("'")]
+        return all(line.startswith("'file:") for line in left)
 
     def _install(self, pending: model.Pending) -> list[str]:
         kinds = {change.kind for change in pending.changes}
