@@ -339,6 +339,23 @@ def test_packages_whose_updates_come_in_phases(root: debroot.DebRoot, backend: a
     assert [(kept.new, kept.reason) for kept in pending.kept] == [("3", "phased")]
 
 
+def test_a_configuration_that_fails_is_mended_by_the_next_version(root: debroot.DebRoot) -> None:
+    fails = {"postinst": "#!/bin/sh\nexit 1\n"}
+    repository = root.repository(debs.build(root.scratch, "one", "1"), debs.build(root.scratch, "two", "1"))
+    root.install("one", "two")
+    repository.publish(debs.build(root.scratch, "one", "2", scripts=fails), debs.build(root.scratch, "two", "2"))
+    backend = apt.Apt(root.path)
+    root.run("apt-get", "-qq", "update")
+    root.run("apt-get", "-qq", "-y", "install", "one", check=False)
+    assert backend.interrupted() == "half-configured: one"
+    assert carry_out(backend.repair()).returncode != 0, "there is no next one yet"
+    # The lists that apt has do not know of it.
+    repository.publish(debs.build(root.scratch, "one", "3"))
+    done = carry_out(backend.repair())
+    assert done.returncode == 0, done.stdout
+    assert (backend.interrupted(), root.status("one"), root.status("two")) == ("", "installed 3", "installed 1")
+
+
 def test_five_thousand_packages(root: debroot.DebRoot, backend: apt.Apt) -> None:
     """Their names are on apt's command line: there must be room for them."""
     names = [f"a-package-with-a-rather-long-name-{number:04}" for number in range(5000)]

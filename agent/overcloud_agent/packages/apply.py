@@ -191,5 +191,8 @@ def _how(ended: transaction.Ended | None) -> str:
     how = f"was ended by signal {-ended.status}" if ended.status < 0 else f"ended with status {ended.status}"
     if ended.timed_out:
         how = "was ended because the deployment's time was over"
-    last = "; ".join(line.strip() for line in ended.log.strip().splitlines()[-3:])
+    lines = [line.strip() for line in ended.log.splitlines() if line.strip()]
+    # What went wrong is often above the last lines, which say that something did.
+    told = [*[line for line in lines if "error" in line.lower()][-3:], *lines[-3:]]
+    last = "; ".join(dict.fromkeys(told))
     return f"the package manager {how}" + (f": {last}" if last else "")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from pathlib import Path
 
 from overcloud_agent import errors, run
-from overcloud_agent.packages import apt_locks, apt_output, dpkg, model
+from overcloud_agent.packages import apt_locks, apt_output, apt_repair, dpkg, model
 
 # Seconds. A simulation thinks, an update and a download wait for networks, of which apt has timeouts of its own.
 _THINKING = 600.0
@@ -60,12 +60,6 @@ _UNATTENDED = (
     f"-oDPkg::Lock::Timeout={_LOCK_TIMEOUT}",
 )
 _KEPT_BACK = "kept back: what it needs cannot be installed"
-
-# dpkg ends what it has begun, else apt refuses to work; what it cannot end, apt may: it fetches what is missing.
-_CONFIGURE = "dpkg --force-confdef --force-confold --configure -a || :"
-# Of removals that were cut off dpkg does so only if it is told, and apt not without leave to remove anything. What
-# needed such a package is what the transaction would have changed next: apt mends that.
-_REMOVE = "dpkg --force-depends"
 
 _PATTERN = re.compile(r"[A-Za-z0-9*?\[][A-Za-z0-9*?\[\]!.+:-]*")
 
@@ -291,10 +285,6 @@ class Apt:
     def repair(self) -> model.Command:
         """See Backend. It fetches what must be installed again, which may be a newer version, and removes nothing."""
         broken = [entry for entry in dpkg.read(self._root).entries.values() if entry.state == "half-installed"]
-        script = [_CONFIGURE]
-        for want, verb in (("deinstall", "--remove"), ("purge", "--purge")):
-            leaving = [f"{entry.name}:{entry.architecture}" for entry in broken if entry.want == want]
-            script += [f"{_REMOVE} {verb} {shlex.join(leaving)} || :"] if leaving else []
         apt = ["apt-get", *_OPTIONS, *_UNATTENDED, "--no-remove", "--mark-auto", "--fix-broken", "--reinstall"]
         # dpkg was killed before or while it unpacked these; neither tool does anything about it unless it is told.
         names = [
@@ -302,7 +292,7 @@ class Apt:
             for entry in broken
             if entry.want in ("install", "hold")
         ]
-        return self._command(["sh", "-c", f'{"; ".join(script)}; exec "$@"', "repair", *apt, "install", *names])
+        return self._command(["sh", "-c", apt_repair.script(broken), "repair", *apt, "install", *names])
 
     def lock_holder(self) -> str:
         """See Backend."""
