@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import debs
 import stacks
 from imagebox import build, network, node
 from nodebox import guest
@@ -21,6 +21,7 @@ from undercloud import box as clouds
 pytestmark = pytest.mark.timeout(1800)
 
 UNIT = "overcloud-agent.service"
+SERVICE = "simulated-service.service"
 REGISTRY = "127.0.0.1:5000"
 
 # What a deployment leaves when it runs: a line for each time.
@@ -33,9 +34,10 @@ def booted(
 ) -> Iterator[node.ImageNode]:
     """A node of the image that is a server of Heat's stack `node`; it boots with a deployment waiting for it."""
     server, occ = servers.create(heat_stacks, "node", polling_interval=2)
-    heat_stacks.create("web", web(server, "1"))
+    heat_stacks.create("web", whole(server, "1"))
     made = node.ImageNode(directory, image, net)
     made.prepare()
+    made.set_offline()
     made.hand_metadata({"os-collect-config": occ, "deployments": []})
     made.boot()
     yield made
@@ -53,6 +55,20 @@ def web(server: str, version: str, **upgrade: Any) -> dict[str, Any]:
     return parts
 
 
+def whole(server: str, version: str, **upgrade: Any) -> dict[str, Any]:
+    """These, and after the container an update of the node's packages, asked for by the version."""
+    parts = {**web(server, version, **upgrade), **updated(server, version)}
+    parts["update"]["depends_on"] = ["web"]
+    return parts
+
+
+def updated(server: str, identifier: str) -> dict[str, Any]:
+    """An update of the node's packages."""
+    outputs = [{"name": name} for name in ("change", "restarted", "content_identifiers")]
+    inputs = {"update_identifier": identifier}
+    return stacks.together(update=stacks.deployment(server, "package-update", "", inputs=inputs, outputs=outputs))
+
+
 def server_of(heat_stacks: stacks.Stacks) -> str:
     outputs = heat_stacks.heat.stacks.get("node").outputs
     return str({entry["output_key"]: entry["output_value"] for entry in outputs}["id"])
@@ -60,6 +76,17 @@ def server_of(heat_stacks: stacks.Stacks) -> str:
 
 def version_of(booted: node.ImageNode) -> str:
     return booted.run(["podman", "exec", "web", "cat", "/etc/service-version"], check=False).stdout.strip()
+
+
+def installed(booted: node.ImageNode) -> str:
+    """State and version of the simulated service's package."""
+    return booted.run(["dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", "simulated-service"]).stdout
+
+
+def services(booted: node.ImageNode) -> list[str]:
+    """The versions that the simulated service said it is, at each of its starts."""
+    said = booted.journal(f"--unit={SERVICE}", "--output=cat", "--identifier=simulated-service").splitlines()
+    return [line.split()[-1] for line in said]
 
 
 def test_it_is_small(image: build.Image) -> None:
@@ -136,7 +163,7 @@ def test_completion_and_man_page_are_there(booted: node.ImageNode) -> None:
 
 def test_settings_come_with_the_metadata(booted: node.ImageNode, heat_stacks: stacks.Stacks) -> None:
     server = server_of(heat_stacks)
-    config = {"overcloud-agent": {"workers": 2}}
+    config = {"overcloud-agent": {"workers": 2, "restart_stable_for": 1}}
     heat_stacks.create("settings", stacks.together(own=stacks.deployment(server, "os-apply-config", config)))
     assert heat_stacks.await_stack("settings").stack_status == "CREATE_COMPLETE"
     path = booted.root / "etc/overcloud-agent.conf.d/50-heat.conf"
@@ -155,12 +182,20 @@ def test_settings_that_cannot_be_are_refused(booted: node.ImageNode, heat_stacks
     heat_stacks.heat.stacks.delete("refused")
 
 
-def test_a_power_cut_in_the_middle_of_an_update(booted: node.ImageNode, heat_stacks: stacks.Stacks) -> None:
+def test_a_stack_is_updated_and_the_power_is_cut_twice(booted: node.ImageNode, heat_stacks: stacks.Stacks) -> None:
+    """In the gate of the container's successor, and when a package is being configured."""
     server = server_of(heat_stacks)
-    before = booted.podman("inspect", "web", "--format", "{{.Id}}")
-    heat_stacks.update("web", web(server, "2", gate={"stable_for": 4}))
+    container = booted.podman("inspect", "web", "--format", "{{.Id}}")
+    created = heat_stacks.answer("web", "update")
+    assert created["change"] == "none"
+    booted.publish("2+slow")
+    heat_stacks.update("web", whole(server, "2", gate={"stable_for": 4}))
     # The old one is stopped, and the new one has not passed its gate yet.
     booted.await_that(lambda: version_of(booted) == "2", "the new container does not start")
+    booted.cut_power()
+    booted.boot()
+    configured = booted.root / "var/lib/simulated-service.configured"
+    booted.await_that(lambda: "2+slow" in configured.read_text(), "the package is not configured")
     booted.cut_power()
     booted.boot()
     found = heat_stacks.await_stack("web")
@@ -168,47 +203,39 @@ def test_a_power_cut_in_the_middle_of_an_update(booted: node.ImageNode, heat_sta
     assert version_of(booted) == "2"
     assert (booted.root / "var/lib/ran").read_text().split() == ["1", "2"], "each ran once"
     assert booted.podman("ps", "--all", "--format", "{{.Names}}").split() == ["web"]
-    assert booted.podman("inspect", "web", "--format", "{{.Id}}") != before
+    assert booted.podman("inspect", "web", "--format", "{{.Id}}") != container
     assert booted.shown("tripleo_web.service", "ActiveState") == "active"
-
-
-def test_packages_are_updated_and_the_power_is_cut(
-    booted: node.ImageNode, heat_stacks: stacks.Stacks, tmp_path: Path
-) -> None:
-    """The node has a repository of its own; the power is cut while a package is being configured."""
-    server = server_of(heat_stacks)
-    script = "#!/bin/sh\necho begun >>/var/lib/configured\nsleep 6\n"
-    first = debs.build(tmp_path, "slow-sample", "1")
-    second = debs.build(tmp_path, "slow-sample", "2", scripts={"postinst": script})
-    for path in (booted.root / "etc/apt").glob("sources.list*/**/*.*"):
-        path.unlink()
-    (booted.root / "etc/apt/sources.list").unlink(missing_ok=True)
-    repository = debs.repository(
-        booted.root / "srv/packages", [first], signed_by=debs.key(tmp_path / "gnupg"), root=booted.root
-    )
-    repository.install(booted.root)
-    booted.run(["apt-get", "-qq", "update"])
-    booted.run(["apt-get", "-qq", "-y", "install", "slow-sample"])
-
-    def asked(identifier: str) -> dict[str, Any]:
-        inputs, outputs = {"update_identifier": identifier}, [{"name": "change"}]
-        return stacks.together(update=stacks.deployment(server, "package-update", "", inputs=inputs, outputs=outputs))
-
-    heat_stacks.create("packages", asked("one"))
-    assert heat_stacks.await_stack("packages").stack_status == "CREATE_COMPLETE", booted.journal(f"--unit={UNIT}")
-    repository.publish(second)
-    heat_stacks.update("packages", asked("two"))
-    configured = booted.root / "var/lib/configured"
-    booted.await_that(configured.exists, "the package is not configured")
-    booted.cut_power()
-    booted.boot()
-    found = heat_stacks.await_stack("packages")
-    assert found.stack_status == "UPDATE_COMPLETE", booted.journal(f"--unit={UNIT}")
-    shown = booted.run(["dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", "slow-sample"]).stdout
-    assert shown == "installed 2"
     # dpkg runs again what it was cut off in, and nothing more.
-    assert configured.read_text().split() == ["begun"] * 2
-    assert heat_stacks.answer("packages", "update")["change"] == "update"
+    assert configured.read_text().split() == ["1", "2+slow", "2+slow"]
+    assert installed(booted) == "installed 2+slow"
+    assert services(booted)[-1] == "2+slow"
+    answer = heat_stacks.answer("web", "update")
+    assert answer["change"] == "update"
+    assert answer["content_identifiers"] != created["content_identifiers"], "the Puppet modules changed"
+
+
+def test_a_package_that_fails_is_repaired_by_the_next(booted: node.ImageNode, heat_stacks: stacks.Stacks) -> None:
+    server = server_of(heat_stacks)
+    runs = services(booted)
+    booted.publish("3+broken")
+    heat_stacks.create("packages", updated(server, "three"))
+    assert heat_stacks.await_stack("packages").stack_status == "CREATE_FAILED"
+    said = heat_stacks.answer("packages", "update")["deploy_stderr"]
+    assert "simulated-service" in said
+    assert "post-installation script" in said
+    assert installed(booted) == "half-configured 3+broken"
+    assert services(booted) == runs, "what runs is left alone"
+
+    booted.publish("4")
+    booted.run(["apt-get", "-qq", "update"])
+    planned = booted.run(["overcloud-agent", "plan"]).stdout
+    assert re.search(r"restart +│ simulated-service\.service", planned), planned
+    before = booted.shown(SERVICE, "MainPID")
+    heat_stacks.update("packages", updated(server, "four"))
+    assert heat_stacks.await_stack("packages").stack_status == "UPDATE_COMPLETE", booted.journal(f"--unit={UNIT}")
+    assert heat_stacks.answer("packages", "update")["restarted"] == [SERVICE]
+    assert (installed(booted), services(booted)[-1]) == ("installed 4", "4")
+    assert booted.shown(SERVICE, "MainPID") != before
 
 
 def test_a_hung_agent_is_restarted(booted: node.ImageNode, heat_stacks: stacks.Stacks) -> None:

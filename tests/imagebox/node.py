@@ -57,6 +57,14 @@ class ImageNode(box.NodeBox):
         """Resident or plug-in, while the node is off."""
         commands.run(["chroot", str(self.root), "/usr/sbin/overcloud-agent-mode", mode], os.environ, 30)
 
+    def set_offline(self) -> None:
+        """Without the distribution's repositories, while the node is off: there is nothing behind its network."""
+        commands.run(["chroot", str(self.root), "/usr/sbin/overcloud-agent-simulator", "offline"], os.environ, 30)
+
+    def publish(self, version: str) -> None:
+        """Have the node's own repository offer a version of the simulated service."""
+        self.run(["overcloud-agent-simulator", "publish", version])
+
     def hand_metadata(self, metadata: dict[str, Any]) -> None:
         """What Heat's part of cloud-init's user data does at the first boot."""
         self.write(FIRST_METADATA, json.dumps(metadata))
