@@ -8,10 +8,9 @@ from imagebox import names
 
 AGENT, PODMAN, SIMULATOR = "overcloud-agent", "overcloud-agent-podman", "overcloud-agent-simulator"
 CONTAINERS = {"aardvark-dns", "ca-certificates", "catatonit", "crun", "netavark", "podman", "python3"}
-
 FAMILIES = {
-    "debian": {AGENT: ["mawk"], SIMULATOR: ["busybox-static", "docker-registry"]},
-    "redhat": {AGENT: ["gawk"], SIMULATOR: ["busybox", "docker-distribution"]},
+    "debian": {AGENT: ["mawk"], SIMULATOR: ["busybox-static", "docker-registry", "gpg"]},
+    "redhat": {AGENT: ["gawk"], SIMULATOR: ["busybox", "docker-distribution", "gnupg2", *names.BUILD_ONLY]},
 }
 
 

@@ -55,6 +55,10 @@ PACKAGES = {
     ),
     "python3-pyyaml": Package(debian=("python3-yaml",), requires=("python3",)),
     "rpm": Package(debian=("rpm", "rpm-common", "rpm2cpio"), paths=("/usr/lib/rpm/macros.d/macros.dbpath",)),
+    "rpm-build": Package(paths=("/usr/bin/rpmbuild", "/usr/bin/rpmspec"), requires=("rpm",)),
+    "rpm-sign": Package(paths=("/usr/bin/rpmsign",), requires=("rpm",)),
+    "createrepo_c": Package(debian=("createrepo-c",)),
+    "gnupg2": Package(debian=("gpg", "gpg-agent", "gpgconf")),
     # Of its own there, too, and not installed.
     "rpm-plugin-unshare": Package(paths=(f"/usr/lib/{platform.machine()}-linux-gnu/rpm-plugins/unshare.so",)),
     "python3-rpm": Package(debian=("python3-rpm",), requires=("python3", "rpm")),

@@ -14,6 +14,8 @@ import places
 from imagebox import build
 
 ELEMENTS = places.ROOT / "elements"
+# What rpm systems have while the image is built, and not after that.
+BUILD_ONLY = frozenset({"createrepo_c", "rpm-build", "rpm-sign"})
 
 
 def packages(distribution: str, release: str) -> dict[str, set[str]]:
