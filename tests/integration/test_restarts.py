@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.packages import restarts as benchmark
-from overcloud_agent.packages import hosts, restarts
+from overcloud_agent.packages import hosts, processes, restarts
 
 # Maps memory as code that belongs to no file that could be updated, and says when it has.
 ODD = """
@@ -74,6 +75,14 @@ def root(tmp_path: Path) -> Path:
 
 
 FILES = {"liba": ("/lib/liba.so.1",), "libb": ("/lib/libb.so.1",)}
+
+
+def test_whoever_asks_is_looked_at_only_where_it_is_the_agent_in_its_unit() -> None:
+    asking = processes.Process(os.getpid(), "", ())
+    command = processes.Table(hosts.Host())
+    assert asking.pid not in {one.pid for one in command.processes}
+    agent = processes.Table(hosts.Host(own_unit=command.place(asking).unit))
+    assert asking.pid in {one.pid for one in agent.processes}
 
 
 def test_a_mapped_library_of_another_root(root: Path) -> None:

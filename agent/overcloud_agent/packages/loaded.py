@@ -34,17 +34,12 @@ class Modules:
         self, kind: languages.Language, start: Collection[str], trees: Sequence[str], wanted: Collection[str]
     ) -> set[str]:
         """Those of the wanted tops that are loaded from `start`, the tops that a program itself loads."""
-        left, seen, found = list(start), set(start), set[str]()
-        wanted = set(wanted)
-        while left and found != wanted:
-            name = left.pop()
-            if name in wanted:
-                found.add(name)
-            for more in self.loads(kind, name, trees):
-                if more not in seen:
-                    seen.add(more)
-                    left.append(more)
-        return found
+        left, seen, wanted = list(start), set(start), set(wanted)
+        while left and not wanted <= seen:
+            more = self.loads(kind, left.pop(), trees) - seen
+            seen |= more
+            left += more
+        return wanted & seen
 
     def of_script(self, kind: languages.Language, path: str) -> set[str]:
         """The tops that one file loads."""

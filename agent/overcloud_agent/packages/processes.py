@@ -60,7 +60,12 @@ class Table:
         self._mounts: dict[str, list[mounts.Mount]] = {}
         self._prefix = cgroups.prefix(self._text("1/cgroup"))
         self._booted = time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
-        self.processes = tuple(self._read_all())
+        # Whoever asks has ended before anything is restarted, unless it is the agent, in its unit.
+        self.processes = tuple(
+            process
+            for process in self._read_all()
+            if process.pid != os.getpid() or self.place(process).unit == host.own_unit
+        )
 
     def host_path(self, process: Process, path: str) -> str:
         """The path, in the host's root, of what has `path` in the process's view; empty when it is not the host's.

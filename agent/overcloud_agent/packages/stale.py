@@ -83,6 +83,7 @@ class _Newer:
         self._table = table
         self._modules = modules
         self._newest: dict[tuple[str, str], dict[str, tuple[float, str]]] = {}
+        self._beside: dict[tuple[str, tuple[str, ...], frozenset[str]], dict[str, tuple[float, str]]] = {}
 
     def of(self, process: processes.Process, program: interpreters.Program) -> Iterator[uses.Use]:
         started = self._table.started(process)
@@ -107,8 +108,7 @@ class _Newer:
             for top, (when, path) in self._in_tree(kind, tree).items():
                 if when > started:
                     newer.setdefault(top, []).append(path)
-        local = self._in_local(program, kind)
-        for top, (when, path) in local.items():
+        for top, (when, path) in self._in_local(program, kind).items():
             if when > started:
                 newer.setdefault(top, []).append(path)
         if not newer:
@@ -127,6 +127,13 @@ class _Newer:
 
     def _in_local(self, program: interpreters.Program, kind: languages.Language) -> dict[str, tuple[float, str]]:
         """The modules beside a script that it loads; what else is there may be large, and no module."""
+        # The workers of a service are many, and all the same program.
+        key = (kind.name, program.local, program.start)
+        if key not in self._beside:
+            self._beside[key] = self._find_in_local(program, kind)
+        return self._beside[key]
+
+    def _find_in_local(self, program: interpreters.Program, kind: languages.Language) -> dict[str, tuple[float, str]]:
         found: dict[str, tuple[float, str]] = {}
         for tree in program.local:
             if f"{tree}/".startswith(_TEMPORARY):

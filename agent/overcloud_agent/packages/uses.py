@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -105,9 +104,6 @@ def _owner(
     place = table.place(process)
     if table.started(process) == float("inf"):
         # It ended meanwhile.
-        return ("", ""), ""
-    if use.pid == os.getpid() and place.unit != facts.host.own_unit:
-        # Whoever asks has ended before anything is restarted.
         return ("", ""), ""
     if place.container:
         return ("container", facts.container(place.container)), "" if facts.named(place.container) else "it is not ours"
