@@ -13,6 +13,7 @@ import shlex
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent import futures
 from pathlib import Path
 
 from overcloud_agent import errors, run
@@ -115,10 +116,11 @@ class Apt:
             steps = list(apt_output.steps(self._without(barred, selection.exclude, asked))) if wanted else []
         changing = {step.name for step in steps}
         left = [entry for entry in chosen if known.printed(entry.name, entry.architecture) not in changing]
-        return model.Pending(
-            changes=tuple(sorted(self._changes(steps, known))),
-            kept=tuple(sorted(self._kept(left, excluded, apt_output.kept(answer), known))),
-        )
+        # apt-cache is asked of both, and need not be so one after the other.
+        with futures.ThreadPoolExecutor(1) as pool:
+            changes = pool.submit(lambda: tuple(sorted(self._changes(steps, known))))
+            kept = tuple(sorted(self._kept(left, excluded, apt_output.kept(answer), known)))
+            return model.Pending(changes=changes.result(), kept=kept)
 
     def _without(self, barred: set[str], exclude: Iterable[str], arguments: Sequence[str]) -> str:
         """What apt says of a simulation in which nothing comes newly that is excluded, which is added to `barred`.
@@ -135,7 +137,9 @@ class Apt:
             barred |= more
 
     def _changes(self, steps: Sequence[apt_output.Step], known: dpkg.Known) -> Iterator[model.Change]:
-        records = self._records([f"{step.name}={step.new}" for step in steps if step.new])
+        # In the order of apt's lists, which may be compressed: each step back in one is read from its beginning.
+        coming = sorted((step for step in steps if step.new), key=lambda step: step.name)
+        records = self._records([f"{step.name}={step.new}" for step in coming])
         for step in steps:
             entry = known.find(step.name)
             name, before = step.name.partition(":")[0], entry.size if entry and step.old else 0

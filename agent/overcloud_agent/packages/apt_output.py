@@ -76,19 +76,26 @@ _VERSION = re.compile(r" (?:\*\*\*|   ) (\S+) (-?\d+)(.*)")
 def policies(text: str) -> dict[str, Policy]:
     """The answer of `apt-cache policy`, by name."""
     found: dict[str, Policy] = {}
-    name = ""
-    for line in text.splitlines():
-        if line[:1].strip():
-            name = line.removesuffix(":")
-            found[name] = Policy()
-        elif line.startswith("  Installed: "):
-            found[name] = dataclasses.replace(found[name], installed=_version(line))
-        elif line.startswith("  Candidate: "):
-            found[name] = dataclasses.replace(found[name], candidate=_version(line))
-        elif match := _VERSION.match(line):
-            version = match[1], int(match[2]), "(phased " in match[3]
-            found[name] = dataclasses.replace(found[name], versions=(*found[name].versions, version))
+    for name, lines in _paragraphs(text):
+        installed = candidate = ""
+        versions: list[tuple[str, int, bool]] = []
+        for line in lines:
+            if match := _VERSION.match(line):
+                versions.append((match[1], int(match[2]), "(phased " in match[3]))
+            elif line.startswith("  Installed: "):
+                installed = _version(line)
+            elif line.startswith("  Candidate: "):
+                candidate = _version(line)
+        found[name] = Policy(installed=installed, candidate=candidate, versions=tuple(versions))
     return found
+
+
+def _paragraphs(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Names at the beginning of a line, each with the lines below it."""
+    for paragraph in re.split(r"\n(?=\S)", text):
+        name, *lines = paragraph.split("\n")
+        if name.strip():
+            yield name.removesuffix(":"), lines
 
 
 def _version(line: str) -> str:

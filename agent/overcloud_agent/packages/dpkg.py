@@ -210,6 +210,9 @@ def _text(path: Path) -> str:
 
 def compare(one: str, other: str) -> int:
     """Negative, 0 or positive as version `one` is older than, equal to or newer than `other`, by deb-version(7)."""
+    # Most packages have no update.
+    if one == other:
+        return 0
     for mine, theirs in zip(_split(one), _split(other), strict=True):
         for a, b in itertools.zip_longest(_weighed(mine), _weighed(theirs), fillvalue=_END):
             if a != b:
