@@ -12,7 +12,7 @@ from faulty import wire
 SAID = "database is locked"
 _REFUSAL = json.dumps({"cause": SAID, "message": f"internal error: {SAID}", "response": 500})
 
-_VERSION = re.compile(r"^/v[0-9.]+/libpod")
+_VERSION = re.compile(r"^/v[0-9.]+(/libpod)?")
 
 
 class PodmanRelay(wire.Wire):

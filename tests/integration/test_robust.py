@@ -25,7 +25,7 @@ WATCH = ("GET|POST", "/(events|wait)$")
 CHECKED: dict[str, Any] = {"healthcheck": {"test": "true"}}
 
 # These can be asked for again: nothing is changed by them, or the same thing. One fault costs the upgrade nothing.
-REPEATABLE = re.compile(r"^(GET|DELETE) |^POST .*/(wait|pull|rename)$")
+REPEATABLE = re.compile(r"^(GET|DELETE) |^POST .*/(wait|images/create|rename)$")
 
 # Nobody tells it to go: SIGKILL has to.
 STUBBORN: dict[str, Any] = {
@@ -48,7 +48,7 @@ def calls(one: world.World) -> list[tuple[str, str]]:
     one.upgrade(**CHECKED)
     assert one.ended()["deploy_status_code"] == 0
     made = [(method, _kind(path)) for method, path in one.relay.requests(since)]
-    assert {"POST /images/pull$", f"POST /containers/{world.NAME}/start$"} <= {" ".join(call) for call in made}
+    assert {"POST /images/create$", f"POST /containers/{world.NAME}/start$"} <= {" ".join(call) for call in made}
     return list(dict.fromkeys(made))
 
 
@@ -84,7 +84,7 @@ def test_every_call_goes_wrong_once(one: world.World, calls: list[tuple[str, str
 @pytest.mark.parametrize(
     ("call", "fault"),
     [
-        ("create", Fault.SILENCE_AFTER),
+        ("containers/create", Fault.SILENCE_AFTER),
         ("stop", Fault.SILENCE),
         ("stop", Fault.SILENCE_AFTER),
         ("start", Fault.SILENCE),
@@ -107,7 +107,7 @@ def test_podman_fails_twice_in_a_row(one: world.World) -> None:
     assert "database is locked" in one.ended()["deploy_stderr"]
 
 
-@pytest.mark.parametrize("call", ["pull", "create", "stop", "start", "gate"])
+@pytest.mark.parametrize("call", ["images/create", "containers/create", "stop", "start", "gate"])
 def test_podman_s_service_starts_again_in_the_middle_of_a_call(one: world.World, call: str) -> None:
     """The service is stopped while it works on the request."""
     # One that goes at once would be stopped before the service ends.
@@ -121,7 +121,7 @@ def test_podman_s_service_starts_again_in_the_middle_of_a_call(one: world.World,
     held.release()
     one.podman.service_start()
     body = one.ended()
-    if call in ("pull", "gate"):
+    if call in ("images/create", "gate"):
         assert body["deploy_status_code"] == 0, "it is asked for again"
     one.relay.mend()
     one.upgrade()
@@ -129,7 +129,7 @@ def test_podman_s_service_starts_again_in_the_middle_of_a_call(one: world.World,
 
 
 MOMENTS = {
-    "before the successor is made": ("POST", "/create$", False),
+    "before the successor is made": ("POST", "/containers/create$", False),
     "before the stop": ("POST", "/stop$", False),
     "after the stop": ("POST", "/stop$", True),
     "before the start": ("POST", "/start$", False),

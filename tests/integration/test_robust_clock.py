@@ -46,13 +46,13 @@ def one(podman: box.PodmanBox, tmp_path_factory: pytest.TempPathFactory, clock: 
         yield made
 
 
-@pytest.mark.parametrize("moment", ["pull", "stop", "start", "events|wait"])
+@pytest.mark.parametrize("moment", ["images/create", "stop", "start", "events|wait"])
 @pytest.mark.parametrize("jump", ["+1d", "-1d"])
 def test_the_clock_jumps(one: world.World, clock: Path, jump: str, moment: str) -> None:
     """In the middle of a pull, of the downtime, of the gate; and back again before the next upgrade."""
     clock.write_text("+0\n")
     one.begin()
-    held = one.relay.hold("GET|POST", f"/({moment})$", after=moment == "pull")
+    held = one.relay.hold("GET|POST", f"/({moment})$", after=moment == "images/create")
     begun = time.monotonic()
     one.upgrade()
     held.reached()

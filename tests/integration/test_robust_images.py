@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import subprocess
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 import places
 from faulty import plan, registry_relay, world
+from overcloud_agent.containers import engine
 from podmanbox import box, image
 
 Fault = plan.Fault
@@ -106,6 +108,37 @@ def test_a_registry_that_is_busy_for_a_moment(
     one.upgrade(reference)
     assert one.ended()["deploy_status_code"] == 0
     assert fault in [exchange.fault for exchange in registry.ledger.exchanges()], "it was met"
+
+
+def test_a_layer_that_takes_longer_than_a_silence(
+    podman: box.PodmanBox,
+    registry: registry_relay.RegistryRelay,
+    fresh: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Slow is not silent: a layer that is on its way is not given up and begun anew."""
+    reference, layer = fresh
+    monkeypatch.setattr(engine, "PULL_SILENCE", 1.5)
+    registry.breaks("GET", layer, Fault.SLOW, times=None)
+    begun = time.monotonic()
+    with engine.Engine(podman.socket_url) as api:
+        assert api.pull(reference, alive=lambda: None).digest
+    assert time.monotonic() - begun > 1.8, "it was not slow"
+    asked = [exchange for exchange in registry.ledger.exchanges() if exchange.path.endswith(layer)]
+    assert len(asked) == 1
+
+
+def test_a_registry_that_falls_silent_in_a_layer(
+    podman: box.PodmanBox,
+    registry: registry_relay.RegistryRelay,
+    fresh: tuple[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reference, layer = fresh
+    monkeypatch.setattr(engine, "PULL_SILENCE", 1.5)
+    registry.breaks("GET", layer, Fault.SILENCE_AFTER)
+    with engine.Engine(podman.socket_url) as api:
+        assert api.pull(reference, alive=lambda: None).digest
 
 
 def test_a_registry_that_is_away(one: world.World) -> None:

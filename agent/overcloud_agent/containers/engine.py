@@ -140,14 +140,8 @@ class Engine:
         return self.image(reference)
 
     def _pull_once(self, reference: str, alive: Callable[[], None]) -> None:
-        answer = self._call(
-            self._api.post,
-            "/images/pull",
-            f"pull {reference}",
-            params={"reference": reference, "policy": "missing" if "@sha256:" in reference else "always"},
-            stream=True,
-            timeout=PULL_SILENCE,
-        )
+        path, arguments = pulls.request(reference)
+        answer = self._call(self._api.post, path, f"pull {reference}", stream=True, timeout=PULL_SILENCE, **arguments)
         try:
             _follow_pull(answer, reference, alive)
         except errors.EngineError as error:

@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from overcloud_agent import redact, run
+from overcloud_agent.containers import pulls
 
 # Seconds for one question to a registry, and bytes of its longest answer: a registry takes manifests of up to 4 MiB.
 TIMEOUT = 30.0
@@ -132,8 +133,7 @@ class _Skopeo:
     """Questions about one reference."""
 
     def __init__(self, reference: str, timeout: float) -> None:
-        host, slash, _ = reference.partition("/")
-        if not slash or not ("." in host or ":" in host or host == "localhost"):
+        if not pulls.names_registry(reference):
             # Podman looks a short name up in registries.conf; skopeo takes it for one of docker.io.
             raise _Unknown(f"{reference} does not name its registry")
         program = shutil.which("skopeo")
