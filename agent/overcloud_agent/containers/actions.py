@@ -11,6 +11,10 @@ from overcloud_agent.containers import described, drain, engine, gates, migrate,
 log = logging.getLogger(__name__)
 
 
+# How the note begins of a predecessor that could not be removed.
+STILL_THERE = "the old container is still there"
+
+
 class Actions:
     """The steps of one container. Each raises EngineError when Podman fails it, GateError when a container does."""
 
@@ -72,7 +76,7 @@ class Actions:
         except errors.EngineError as error:
             # The commit is over; one that cannot be removed now costs disk space, and the next upgrade tries again.
             log.warning("%s: %s", self._target.name, error)
-            self.notes.append(f"the old container is still there as {self._names['gone']}: {error}")
+            self.notes.append(f"{STILL_THERE} as {self._names['gone']}: {error}")
             self._retired = True
 
     def _keep(self) -> None:

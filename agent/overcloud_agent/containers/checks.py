@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import platform
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from overcloud_agent import errors
-from overcloud_agent.containers import described, engine, plan, podman_spec, spec, target
+from overcloud_agent.containers import described, engine, joined, plan, podman_spec, spec, target
 
 # Bytes that have to be free where Podman keeps containers, so that one can be created and write something.
 LEAST_ROOM = 64 * 1024 * 1024
@@ -36,6 +37,25 @@ def refuse_clashes(
             )
         if name not in found and podman.is_pod(name):
             raise errors.BadInput(f"{name} is the name of a pod", path=f"$.config.{name}", hint="choose another name")
+
+
+def refuse_cut_off(
+    podman: engine.Engine, stopped: Collection[str], known: Collection[str], found: dict[str, plan.Container]
+) -> None:
+    """Raises BadInput when one of `stopped` has namespaces that a container shares which nobody would replace.
+
+    `known` are the containers of the config.
+    """
+    owners = {found[name].id: name for name in stopped if name in found and found[name].running}
+    if not owners:
+        return
+    others = [name for name in joined.neighbours(podman, owners) if name not in known]
+    for name, owner in joined.sharers(podman, owners, among=others).items():
+        raise errors.BadInput(
+            f"{name} shares namespaces of {owners[owner]}, and would be cut off when that is replaced",
+            path=f"$.config.{owners[owner]}",
+            hint=f"put {name} into the same config",
+        )
 
 
 def _clashes(name: str, found: dict[str, plan.Container]) -> list[str]:

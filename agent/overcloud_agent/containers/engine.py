@@ -206,9 +206,11 @@ class Engine:
             entry["Names"][0]: described.listed(entry) for entry in self.entries({"name": pattern} if names else {})
         }
 
-    def entries(self, filters: Mapping[str, list[str]] = MappingProxyType({})) -> list[dict[str, Any]]:
-        """The list of containers as Podman tells it."""
-        params = {"all": "true", "filters": json.dumps(dict(filters))}
+    def entries(
+        self, filters: Mapping[str, list[str]] = MappingProxyType({}), *, namespaces: bool = False
+    ) -> list[dict[str, Any]]:
+        """The list of containers as Podman tells it; on demand with the numbers of the namespaces of those that run."""
+        params = {"all": "true", "filters": json.dumps(dict(filters)), "namespace": str(namespaces).lower()}
         answer = self._ask(self._api.get, "/containers/json", "list containers", params=params)
         return list(answer.json() or [])
 

@@ -85,12 +85,15 @@ def _references(container: spec.Container) -> list[tuple[str, str]]:
     if container.action == "exec":
         return [*found, ("command[0]", container.argv[0])]
     found += [(f"volumes_from[{index}]", name.partition(":")[0]) for index, name in enumerate(container.volumes_from)]
+    return [*found, *joined(container).items()]
+
+
+def joined(container: spec.Container) -> dict[str, str]:
+    """The namespaces (net, pid, ipc, uts) that are another container's, with its name."""
     net = container.net if isinstance(container.net, str) else ""
-    for key, namespace in (("net", net), ("pid", container.pid), ("ipc", container.ipc), ("uts", container.uts)):
-        kind, _, name = (namespace or "").partition(":")
-        if kind == "container":
-            found.append((key, name))
-    return found
+    given = {"net": net, "pid": container.pid, "ipc": container.ipc, "uts": container.uts}
+    parts = {key: (namespace or "").partition(":") for key, namespace in given.items()}
+    return {key: name for key, (kind, _, name) in parts.items() if kind == "container"}
 
 
 def _of_unit(name: str) -> str:

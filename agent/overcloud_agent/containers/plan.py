@@ -17,6 +17,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 
+# In the place of the fingerprint of a container that is to be replaced although its config is the same (joined.py).
+CUT_OFF = "cut off"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Container:

@@ -11,6 +11,7 @@ from overcloud_agent.containers import (
     engine,
     job,
     masks,
+    order,
     plan,
     prepare,
     preview,
@@ -34,7 +35,7 @@ def plan_deployment(deployment: model.Deployment, config: settings.Settings) -> 
         starter = units.starter(config, podman)
         found = podman.containers()
         held = _held(podman)
-        wanted, existing = [], {}
+        wanted, existing, replaced = list[preview.Wanted](), {}, set[str]()
         for name in [name for wave in spec.waves(containers) for name in wave]:
             container = containers[name]
             there = _existing(podman, name, container, found)
@@ -53,7 +54,12 @@ def plan_deployment(deployment: model.Deployment, config: settings.Settings) -> 
                 starter,
                 step_of.get(name),
             )
-            wanted.append(_wanted(one, told, there, found))
+            partners = sorted(replaced.intersection(order.joined(container).values())) if container.detach else []
+            if there and partners:
+                there = existing[name] = dataclasses.replace(there, fingerprint=plan.CUT_OFF)
+            wanted.append(_wanted(one, told, there, found, partners))
+            if plan.Step.STOP.value in wanted[-1].steps:
+                replaced.add(name)
         removed = [
             _described(podman, name) for name, _ in work.left(found, containers, asked, step_of) if asked.complete
         ]
@@ -84,6 +90,7 @@ def _wanted(
     told: remote.Found,
     there: preview.Existing | None,
     found: dict[str, plan.Container],
+    partners: list[str],
 ) -> preview.Wanted:
     fingerprint = one.wanted.fingerprint if told.digest else ""
     if there and there.fingerprint and one.name in found:
@@ -101,7 +108,10 @@ def _wanted(
         bytes_to_pull=told.bytes_to_pull,
         fingerprint=fingerprint,
         steps=tuple(step.value for step in steps),
-        notes=(told.note,) if told.note else (),
+        notes=(
+            *([told.note] if told.note else []),
+            *(f"it shares namespaces of {partner}, which is replaced" for partner in partners),
+        ),
     )
 
 

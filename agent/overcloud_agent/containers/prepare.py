@@ -75,12 +75,15 @@ def _check(
     found: dict[str, plan.Container],
 ) -> None:
     """Look for what would go wrong with those that are not yet what they shall be. Raises BadInput and EngineError."""
-    pending = {name: one.container for name, one in targets.items() if plan.ahead(one.facts(found), one.wanted)}
+    ahead = {name: plan.ahead(one.facts(found), one.wanted) for name, one in targets.items()}
+    pending = {name: one.container for name, one in targets.items() if ahead[name]}
     if pending:
         # To tell of itself takes Podman longer than all other questions together.
         host = podman.host()
         checks.refuse_unsupported(pending, host)
         checks.refuse_clashes(podman, pending, found)
+        stopped = [name for name, steps in ahead.items() if plan.Step.STOP in steps]
+        checks.refuse_cut_off(podman, stopped, targets, found)
         checks.check_host(pending, images, host)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from overcloud_agent.containers import masks, spec
+from overcloud_agent.containers import masks, plan, spec
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,13 +132,13 @@ def document(facts: Facts) -> dict[str, Any]:
     """The plan, as JSON."""
     entries = [_entry(wanted, facts.existing.get(wanted.name), facts.history) for wanted in facts.wanted]
     entries += [_removal(existing) for existing in facts.removed]
-    plan = Document(
+    made = Document(
         changes=any(entry.steps or entry.action not in ("keep", "adopt") for entry in entries),
         containers=entries,
         totals=_totals(entries),
         notes=list(facts.notes),
     )
-    return dict(msgspec.to_builtins(plan))
+    return dict(msgspec.to_builtins(made))
 
 
 def _entry(wanted: Wanted, existing: Existing | None, history: Mapping[str, Sequence[float]]) -> Entry:
@@ -210,6 +210,8 @@ def _same(wanted: Wanted, existing: Existing, differences: Iterable[Difference])
 
 def _why(wanted: Wanted, existing: Existing, differences: Sequence[Difference]) -> list[str]:
     """Why a container is replaced, where neither keys nor digests tell."""
+    if existing.fingerprint == plan.CUT_OFF:
+        return []
     if existing.config is None:
         return ["which keys differ is not known: the container does not have its config written on it"]
     if any(one.replaces for one in differences) or (wanted.digest and wanted.digest != existing.digest):

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from overcloud_agent import errors, failpoints
-from overcloud_agent.containers import actions, engine, gates, migrate, plan, steps, target, units
+from overcloud_agent.containers import actions, engine, gates, joined, migrate, plan, steps, target, units
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +33,10 @@ PATIENCE = 300.0
 _PAUSE = 2.0
 # How often something is tried that Podman answers with a failure.
 _TRIES = 4
+
+_CUT_OFF = (
+    "its predecessor cannot come back, because the container whose namespaces it shares was replaced; left as it is"
+)
 
 # What a migration has changed nobody takes back.
 _MIGRATED = "; the migration had begun, so THE DATABASE MAY HAVE MOVED: check it before you go on"
@@ -185,10 +189,33 @@ class Upgrader:
         reason = self._record.begun(self._target.name, _WAY_BACK) or reason
         self._record.end(self._record.begin(self._target.name, _WAY_BACK, reason))
         try:
+            if self._patiently(reason, self._is_cut_off):
+                reason += f"; {_CUT_OFF}"
+                return self._outcome("failed", error=reason, logs=self._podman.logs(self._target.name, LOG_LINES))
             return self._patiently(reason, lambda: self._way_back(reason))
         except errors.EngineError as error:
             stranded = f"{reason}; and the way back failed, too, so look at the node: {error}"
             return self._outcome("failed", error=stranded)
+
+    def _is_cut_off(self) -> bool:
+        """Whether the predecessor was stopped and shares namespaces of one that was replaced before it."""
+        if self._record.begun(self._target.name, plan.Step.STOP.value) is None:
+            return False
+        facts = self._facts()
+        name = self._names["old" if facts.old else "current"]
+        return not (facts.current and facts.current.running and not facts.old) and joined.is_cut_off(self._podman, name)
+
+    def _rejoin(self) -> None:
+        """Start again what runs cut off from the container that was put back: its namespaces are new ones."""
+        if self._record.begun(self._target.name, plan.Step.STOP.value) is None:
+            return
+        current = self._facts().current
+        owners = {current.id} if current else set[str]()
+        for name in joined.sharers(self._podman, owners, among=joined.running(self._podman)):
+            log.info("%s is started again: it shares namespaces of %s", name, self._target.name)
+            self._starter.stop(name, None)
+            self._starter.start(name)
+            self._notes.append(f"{name}, which shares its namespaces, was started again")
 
     def _patiently(self, reason: str, action: Callable[[], _T]) -> _T:
         """Do `action`, again and again while Podman is away, and a few times more when it fails.
@@ -220,6 +247,7 @@ class Upgrader:
                 break
             self._do(step, "rollback")
         self._close()
+        self._rejoin()
         result, reason = self._judge_way_back(reason)
         # From here on the result is known, whatever happens: resuming reports it and tries nothing again.
         self._record.end(self._record.begin(self._target.name, _WAY_BACK_ENDED, json.dumps([result, reason])))

@@ -8,10 +8,12 @@ from collections.abc import Callable
 
 from overcloud_agent import errors
 from overcloud_agent.containers import (
+    actions,
     batch,
     described,
     engine,
     job,
+    joined,
     line,
     plan,
     podman_spec,
@@ -56,14 +58,26 @@ def do(
     def one(name: str) -> target.Outcome:
         if name not in targets:
             return execute(site, name, containers[name])
-        wanted = targets[name]
+        wanted = joined.with_partners(site.podman, targets[name])
         if _is_done(site.record, wanted, found):
             if found[name].deployment:
                 site.starter.refresh(name, wanted.container)
             return unchanged(wanted, found[name])
         return upgrade.Upgrader(site.podman, site.starter, wanted, site.record, site.stopping).run()
 
-    return line.run(waves, one, together, seconds=seconds)
+    outcomes = line.run(waves, one, together, seconds=seconds)
+    return [_retired(site, targets, outcome) for outcome in outcomes]
+
+
+def _retired(site: Site, targets: dict[str, target.Target], outcome: target.Outcome) -> target.Outcome:
+    """The outcome, once more without its predecessor: one that others shared namespaces of could not go before them."""
+    left = [note for note in outcome.notes if actions.STILL_THERE in note]
+    if not left:
+        return outcome
+    again = actions.Actions(site.podman, site.starter, targets[outcome.name], site.record, site.stopping)
+    again.do(plan.Step.RETIRE, back=False)
+    notes = [note for note in outcome.notes if note not in left]
+    return dataclasses.replace(outcome, notes=(*notes, *again.notes))
 
 
 def _is_done(record: steps.Steps, wanted: target.Target, found: dict[str, plan.Container]) -> bool:
