@@ -290,13 +290,8 @@ class Apt:
         """See Backend. It fetches what must be installed again, which may be a newer version, and removes nothing."""
         broken = [entry for entry in dpkg.read(self._root).entries.values() if entry.state == "half-installed"]
         apt = ["apt-get", *_OPTIONS, *_UNATTENDED, "--no-remove", "--mark-auto", "--fix-broken", "--reinstall"]
-        # dpkg was killed before or while it unpacked these; neither tool does anything about it unless it is told.
-        names = [
-            f"{entry.name}:{entry.architecture}" + (f"={entry.version}" if entry.want == "hold" else "")
-            for entry in broken
-            if entry.want in ("install", "hold")
-        ]
-        return self._command(["sh", "-c", apt_repair.script(broken), "repair", *apt, "install", *names])
+        again = apt_repair.again(broken)
+        return self._command(["sh", "-c", apt_repair.script(broken), "repair", *apt, "install", *again])
 
     def lock_holder(self) -> str:
         """See Backend."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from overcloud_agent.packages import dpkg
 
@@ -26,10 +26,22 @@ _ASK_FOR_NEXT = """{
 _REMOVE = "dpkg --force-depends"
 
 
-def script(broken: Iterable[dpkg.Entry]) -> str:
+def script(broken: Collection[dpkg.Entry]) -> str:
     """For `sh`, whose arguments are the command of apt that comes last; `broken` is what is half installed."""
     steps = [f"{_CONFIGURE} || {_ASK_FOR_NEXT}"]
     for want, verb in (("deinstall", "--remove"), ("purge", "--purge")):
         leaving = [f"{entry.name}:{entry.architecture}" for entry in broken if entry.want == want]
         steps += [f"{_REMOVE} {verb} {shlex.join(leaving)} || :"] if leaving else []
     return "\n".join([*steps, 'exec "$@"'])
+
+
+def again(broken: Collection[dpkg.Entry]) -> list[str]:
+    """What apt must install once more: dpkg was killed before or while it unpacked these.
+
+    Neither tool does anything about it unless it is told. A held package keeps its version.
+    """
+    return [
+        f"{entry.name}:{entry.architecture}" + (f"={entry.version}" if entry.want == "hold" else "")
+        for entry in broken
+        if entry.want in ("install", "hold")
+    ]
