@@ -10,9 +10,12 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 import debs
 import places
 from nodebox import base
+from overcloud_agent.packages import model
 
 _ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 # apt is there anyway.
@@ -66,6 +69,30 @@ class DebRoot:
     def status(self, package: str) -> str:
         """`installed 1`: state and version."""
         return self.run("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}", package, check=False)
+
+
+def nothing() -> None:
+    """For a backend's `alive`: go on."""
+
+
+def carry_out(command: model.Command) -> subprocess.CompletedProcess[str]:
+    """As the agent does: nobody is there to answer a question."""
+    return subprocess.run(
+        command.argv,
+        env={**os.environ, **command.environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture
+def root() -> Iterator[DebRoot]:
+    """A fixture for test modules."""
+    with made() as used:
+        yield used
 
 
 @contextlib.contextmanager

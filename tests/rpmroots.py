@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+import pytest
+
 import dnf5tree
 import rpms
 import served
@@ -37,6 +39,11 @@ class RpmRoot:
         self._furnish()
         if program == "dnf5":
             self.variables["PATH"] = f"{dnf5tree.wrappers(directory)}:{os.environ['PATH']}"
+
+    def enter(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Have this process's tools work on it."""
+        for name, value in self.variables.items():
+            monkeypatch.setenv(name, value)
 
     def build(self, name: str, version: str, **more: object) -> Path:
         """Build a package signed with this root's key; see rpms.build."""
@@ -116,6 +123,26 @@ class RpmRoot:
             locks = self.path / "etc/dnf/versionlock.list"
             locks.touch()
             (plugins / "versionlock.conf").write_text(f"[main]\nenabled=1\nlocklist={locks}\n")
+
+
+def alive() -> None:
+    """For a backend's `alive`: go on."""
+
+
+@pytest.fixture(params=("dnf", "dnf5"))
+def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[RpmRoot]:
+    """A fixture for test modules: a root for each program, with what its tools need in this process's environment."""
+    with made(request.param) as used:
+        used.enter(monkeypatch)
+        yield used
+
+
+@pytest.fixture
+def dnf4(monkeypatch: pytest.MonkeyPatch) -> Iterator[RpmRoot]:
+    """The same for dnf 4 alone."""
+    with made("dnf") as used:
+        used.enter(monkeypatch)
+        yield used
 
 
 @contextlib.contextmanager

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,14 +16,7 @@ from overcloud_agent.packages import apt, model
 ALL = model.Selection()
 
 
-def nothing() -> None:
-    """Go on."""
-
-
-@pytest.fixture
-def root() -> Iterator[debroot.DebRoot]:
-    with debroot.made() as made:
-        yield made
+root = debroot.root
 
 
 @pytest.fixture
@@ -37,26 +27,13 @@ def node(root: debroot.DebRoot) -> tuple[debroot.DebRoot, apt.Apt, debs.Reposito
     root.install(*first)
     repository.publish(*debsamples.build(root.scratch / "2", 2).values())
     backend = apt.Apt(root.path)
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     return root, backend, repository
 
 
-def carry_out(command: model.Command) -> subprocess.CompletedProcess[str]:
-    """As the agent will: nobody is there to answer a question."""
-    return subprocess.run(
-        command.argv,
-        env={**os.environ, **command.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
-
-
 def update(backend: apt.Apt, pending: model.Pending) -> None:
-    backend.download(pending, wait=5, alive=nothing)
-    done = carry_out(backend.transaction(pending))
+    backend.download(pending, wait=5, alive=debroot.nothing)
+    done = debroot.carry_out(backend.transaction(pending))
     assert done.returncode == 0, done.stdout
 
 
@@ -100,7 +77,7 @@ def test_a_repository_on_the_node_itself(root: debroot.DebRoot) -> None:
     near.publish(debs.build(root.scratch, "near", "1:2+new"))
     far.publish(debs.build(root.scratch, "far", "1:2+new"))
     backend = apt.Apt(root.path)
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     update(backend, backend.pending(ALL))
     assert [root.status(name) for name in ("near", "far")] == ["installed 1:2+new"] * 2
 
@@ -139,7 +116,7 @@ def test_holds_and_excludes_and_pins_are_kept(node: Node) -> None:
     for old in repository.directory.glob("*_1.0-1_*.deb"):
         old.unlink()
     repository.publish()
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     pending = backend.pending(model.Selection(exclude=("nova-*",)))
     assert {change.name for change in pending.changes} == {"puppet-module-sample", "solo-daemon"}
     reasons = {kept.name: (kept.old, kept.new, kept.reason) for kept in pending.kept}
@@ -167,7 +144,7 @@ def test_what_is_excluded_does_not_come_newly_either(root: debroot.DebRoot, remo
         debs.build(root.scratch / "2", "other", "2"),
     )
     backend = apt.Apt(root.path)
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     assert len(backend.pending(model.Selection(removals=removals)).changes) == 4
     for exclude in ("unwanted-*", "unwanted-data"):
         pending = backend.pending(model.Selection(exclude=(exclude,), removals=removals))
@@ -217,7 +194,7 @@ def test_new_dependencies_and_removals(node: Node) -> None:
     )
     security = root.repository(new, solo, name="extra", suite="stable-security")
     assert security.sources_line.endswith("copy:/srv/extra ./")
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     changes = {change.name: change for change in backend.pending(ALL).changes}
     assert changes["puppet-module-sample"].kind == "remove"
     assert changes["puppet-module-sample"].growth < 0
@@ -248,20 +225,20 @@ def test_what_is_not_as_planned_is_refused(node: Node) -> None:
     pending = backend.pending(ALL)
     root.run("apt-get", "-qq", "-y", "-oDpkg::Use-Pty=0", "install", "alpha-daemon")
     with pytest.raises(errors.PackageError, match="apt would not do what is planned: alpha-daemon, libsample1"):
-        backend.download(pending, wait=5, alive=nothing)
+        backend.download(pending, wait=5, alive=debroot.nothing)
     for path in repository.directory.glob("nova-sample_26*"):
         path.unlink()
     repository.publish()
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     with pytest.raises(errors.PackageError, match="nova-sample") as caught:
-        backend.download(pending, wait=5, alive=nothing)
+        backend.download(pending, wait=5, alive=debroot.nothing)
     assert "new plan" in caught.value.hint
 
 
 def test_nothing_is_fetched_in_the_transaction(node: Node) -> None:
     root, backend, _ = node
     pending = backend.pending(ALL)
-    done = carry_out(backend.transaction(pending))
-    assert done.returncode != 0, "nothing was downloaded before"
+    done = debroot.carry_out(backend.transaction(pending))
+    assert done.returncode != 0, "debroot.nothing was downloaded before"
     assert root.status("libsample1") == "installed 1.0-1"
     assert Path(root.path, "var/cache/apt/archives").exists()

@@ -25,14 +25,7 @@ WAITS = "#!/bin/sh\nif [ -e /wait-in-script ]; then touch /in-script; exec sleep
 FAILS = "#!/bin/sh\nif [ -e /fail ]; then echo 'my database is away' >&2; exit 7; fi\n"
 
 
-def nothing() -> None:
-    """Go on."""
-
-
-@pytest.fixture
-def root() -> Iterator[debroot.DebRoot]:
-    with debroot.made() as made:
-        yield made
+root = debroot.root
 
 
 @pytest.fixture
@@ -48,25 +41,13 @@ def offer(root: debroot.DebRoot, *, script: str = "", kind: str = "postinst") ->
     scripts = {kind: script} if script else {}
     new = debs.build(root.scratch / "2", "thing", "2", files={"/usr/share/thing": (0o644, "2")}, scripts=scripts)
     repository.publish(new)
-    apt.Apt(root.path).refresh(wait=5, alive=nothing)
+    apt.Apt(root.path).refresh(wait=5, alive=debroot.nothing)
     return repository
-
-
-def carry_out(command: model.Command) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command.argv,
-        env={**os.environ, **command.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=300,
-    )
 
 
 def refused(backend: apt.Apt) -> errors.PackageError:
     with pytest.raises(errors.PackageError) as caught:
-        backend.refresh(wait=5, alive=nothing)
+        backend.refresh(wait=5, alive=debroot.nothing)
     return caught.value
 
 
@@ -135,11 +116,11 @@ def test_no_room_for_downloads(root: debroot.DebRoot, backend: apt.Apt) -> None:
     root.install("thing")
     content = os.urandom(1 << 20)
     repository.publish(debs.build(root.scratch / "2", "thing", "2", files={"/usr/share/thing": (0o644, content)}))
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     pending = backend.pending(ALL)
     with small(root, "512k"):
         with pytest.raises(errors.PackageError, match=r"no room for downloads: 10\d+ bytes are to come") as caught:
-            backend.download(pending, wait=5, alive=nothing)
+            backend.download(pending, wait=5, alive=debroot.nothing)
         assert "apt-get clean" in caught.value.hint
     with small(root, "1280k"):
         # Somebody else fills it meanwhile: that there was room is no promise.
@@ -150,8 +131,8 @@ def test_no_room_for_downloads(root: debroot.DebRoot, backend: apt.Apt) -> None:
         with pytest.raises(errors.PackageError, match="could not be downloaded: ") as caught:
             backend.download(pending, wait=5, alive=fill)
         assert "apt-get clean" in caught.value.hint
-    backend.download(pending, wait=5, alive=nothing)
-    assert carry_out(backend.transaction(pending)).returncode == 0
+    backend.download(pending, wait=5, alive=debroot.nothing)
+    assert debroot.carry_out(backend.transaction(pending)).returncode == 0
 
 
 def test_what_was_downloaded_needs_no_room_again(root: debroot.DebRoot, backend: apt.Apt) -> None:
@@ -160,7 +141,7 @@ def test_what_was_downloaded_needs_no_room_again(root: debroot.DebRoot, backend:
     content = os.urandom(48 << 20)
     new = debs.build(root.scratch / "2", "thing", "1:2", files={"/usr/share/thing": (0o644, content)})
     repository.publish(new)
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     pending = backend.pending(ALL)
     found = model.Plan(pending=pending, classes={}, workflow=model.Workflow())
     file = root.scratch / "agent.conf"
@@ -173,7 +154,7 @@ def test_what_was_downloaded_needs_no_room_again(root: debroot.DebRoot, backend:
         (cache / "apt/archives/partial").mkdir(parents=True)
         assert backend.missing(pending) == new.stat().st_size
         assert planning.lack_of_room(backend, found, config) == ""
-        backend.download(pending, wait=5, alive=nothing)
+        backend.download(pending, wait=5, alive=debroot.nothing)
         assert backend.missing(pending) == 0
         assert planning.lack_of_room(backend, found, config) == "", "what is there has its room"
         for path in (cache / "apt/archives").glob("*.deb"):
@@ -206,19 +187,19 @@ def test_a_foreign_lock_is_waited_for_until_a_deadline(root: debroot.DebRoot, ba
     with locked(root.path / LISTS) as pid:
         assert backend.lock_holder() == f"python (pid {pid})"
         with pytest.raises(errors.PackageError, match=f"python \\(pid {pid}\\) holds"):
-            backend.refresh(wait=0.5, alive=nothing)
+            backend.refresh(wait=0.5, alive=debroot.nothing)
     with locked(root.path / LISTS, seconds=2):
-        backend.refresh(wait=60, alive=nothing)
+        backend.refresh(wait=60, alive=debroot.nothing)
     with locked(root.path / FRONTEND) as pid:
         with pytest.raises(errors.PackageError, match=f"python \\(pid {pid}\\) holds"):
-            backend.download(pending, wait=0.5, alive=nothing)
+            backend.download(pending, wait=0.5, alive=debroot.nothing)
         with pytest.raises(errors.PackageError, match=f"python \\(pid {pid}\\) holds"):
-            backend.await_lock(wait=0, alive=nothing)
+            backend.await_lock(wait=0, alive=debroot.nothing)
         # A plan needs no lock.
         assert backend.pending(ALL) == pending
-    backend.await_lock(wait=0, alive=nothing)
+    backend.await_lock(wait=0, alive=debroot.nothing)
     with locked(root.path / FRONTEND, seconds=2):
-        backend.download(pending, wait=60, alive=nothing)
+        backend.download(pending, wait=60, alive=debroot.nothing)
 
 
 def test_who_waits_for_a_lock_may_be_asked_to_stop(root: debroot.DebRoot, backend: apt.Apt) -> None:
@@ -240,12 +221,12 @@ def test_who_waits_for_a_lock_may_be_asked_to_stop(root: debroot.DebRoot, backen
 def test_a_killed_transaction_is_found_and_repaired(root: debroot.DebRoot, backend: apt.Apt, kind: str) -> None:
     offer(root, script=WAITS, kind=kind)
     pending = backend.pending(ALL)
-    backend.download(pending, wait=5, alive=nothing)
+    backend.download(pending, wait=5, alive=debroot.nothing)
     kill(root, backend, pending)
     found = backend.interrupted()
     assert found.startswith("dpkg was interrupted; half-")
     assert found.endswith(": thing")
-    done = carry_out(backend.repair())
+    done = debroot.carry_out(backend.repair())
     assert done.returncode == 0, done.stdout
     assert backend.interrupted() == ""
     assert root.status("thing") == "installed 2"
@@ -261,18 +242,18 @@ def test_a_killed_removal_is_found_and_ended(root: debroot.DebRoot, backend: apt
     repository = root.repository(old, before)
     root.install("thing", "old")
     repository.publish(debs.build(root.scratch / "2", "thing", "2", fields={"Conflicts": "old"}))
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     pending = backend.pending(ALL)
     assert {(change.name, change.kind) for change in pending.changes} == {("old", "remove"), ("thing", "upgrade")}
-    backend.download(pending, wait=5, alive=nothing)
+    backend.download(pending, wait=5, alive=debroot.nothing)
     kill(root, backend, pending)
     assert backend.interrupted().endswith(": old")
-    done = carry_out(backend.repair())
+    done = debroot.carry_out(backend.repair())
     assert done.returncode == 0, done.stdout
     assert backend.interrupted() == ""
     again = backend.pending(ALL)
-    backend.download(again, wait=5, alive=nothing)
-    assert carry_out(backend.transaction(again)).returncode == 0
+    backend.download(again, wait=5, alive=debroot.nothing)
+    assert debroot.carry_out(backend.transaction(again)).returncode == 0
     assert backend.interrupted() == ""
     assert root.status("thing") == "installed 2"
     assert not (root.path / "usr/share/old").exists()
@@ -297,7 +278,7 @@ def kill(root: debroot.DebRoot, backend: apt.Apt, pending: model.Pending) -> Non
             assert backend.interrupted() == "", "it is under way"
         finally:
             os.killpg(process.pid, signal.SIGKILL)
-    backend.await_lock(wait=10, alive=nothing)
+    backend.await_lock(wait=10, alive=debroot.nothing)
     waits.unlink()
 
 
@@ -313,18 +294,18 @@ def appears(path: Path) -> None:
 def test_a_maintainer_script_fails(root: debroot.DebRoot, backend: apt.Apt) -> None:
     offer(root, script=FAILS)
     pending = backend.pending(ALL)
-    backend.download(pending, wait=5, alive=nothing)
+    backend.download(pending, wait=5, alive=debroot.nothing)
     (root.path / "fail").touch()
-    done = carry_out(backend.transaction(pending))
+    done = debroot.carry_out(backend.transaction(pending))
     assert done.returncode == 100
     assert "my database is away" in done.stdout
     assert backend.interrupted() == "half-configured: thing"
     assert [one.version for one in backend.installed() if one.name == "thing"] == ["2"], "its files are there"
-    failed = carry_out(backend.repair())
+    failed = debroot.carry_out(backend.repair())
     assert failed.returncode != 0
     assert "my database is away" in failed.stdout
     (root.path / "fail").unlink()
-    assert carry_out(backend.repair()).returncode == 0
+    assert debroot.carry_out(backend.repair()).returncode == 0
     assert root.status("thing") == "installed 2"
     assert backend.interrupted() == ""
 
@@ -333,7 +314,7 @@ def test_packages_whose_updates_come_in_phases(root: debroot.DebRoot, backend: a
     repository = offer(root)
     (root.path / "etc/apt/apt.conf.d/phases").write_text('APT::Get::Never-Include-Phased-Updates "true";\n')
     repository.publish(debs.build(root.scratch / "3", "thing", "3", fields={"Phased-Update-Percentage": "10"}))
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     pending = backend.pending(ALL)
     assert pending.changes == ()
     assert [(kept.new, kept.reason) for kept in pending.kept] == [("3", "phased")]
@@ -348,10 +329,10 @@ def test_a_configuration_that_fails_is_mended_by_the_next_version(root: debroot.
     root.run("apt-get", "-qq", "update")
     root.run("apt-get", "-qq", "-y", "install", "one", check=False)
     assert backend.interrupted() == "half-configured: one"
-    assert carry_out(backend.repair()).returncode != 0, "there is no next one yet"
+    assert debroot.carry_out(backend.repair()).returncode != 0, "there is no next one yet"
     # The lists that apt has do not know of it.
     repository.publish(debs.build(root.scratch, "one", "3"))
-    done = carry_out(backend.repair())
+    done = debroot.carry_out(backend.repair())
     assert done.returncode == 0, done.stdout
     assert (backend.interrupted(), root.status("one"), root.status("two")) == ("", "installed 3", "installed 1")
 
@@ -367,7 +348,7 @@ def test_five_thousand_packages(root: debroot.DebRoot, backend: apt.Apt) -> None
     repository = root.repository()
     new = {**fields, "Version": "1:1.0.0-1+deb12u2", "Size": "100", "SHA256": "0" * 64}
     repository.write_index(debs.index({"Package": name, **new, "Filename": f"./{name}.deb"} for name in names))
-    backend.refresh(wait=5, alive=nothing)
+    backend.refresh(wait=5, alive=debroot.nothing)
     pending = backend.pending(ALL)
     assert len(pending.changes) == len(names)
     assert {(change.download, change.new) for change in pending.changes} == {(100, "1:1.0.0-1+deb12u2")}
@@ -375,7 +356,7 @@ def test_five_thousand_packages(root: debroot.DebRoot, backend: apt.Apt) -> None
     assert sum(len(one) + 1 for one in command.argv) < os.sysconf("SC_ARG_MAX") / 4
     # None of them is there to be downloaded.
     argv = (*(one for one in command.argv if one != "--no-download"), "-s")
-    simulated = carry_out(model.Command(argv=argv, environment=command.environment))
+    simulated = debroot.carry_out(model.Command(argv=argv, environment=command.environment))
     assert simulated.stdout.count("\nInst ") == len(names)
     half = model.Selection(exclude=tuple(names[:2500]))
     kept = backend.pending(half)
