@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,23 +13,12 @@ import rpms
 from overcloud_agent import errors
 from overcloud_agent.packages import model, nevras
 
-PROGRAMS = ("dnf", "dnf5")
-
-
-@pytest.fixture(params=PROGRAMS)
-def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[rpmroots.RpmRoot]:
-    with rpmroots.made(request.param) as made:
-        for name, value in made.variables.items():
-            monkeypatch.setenv(name, value)
-        yield made
-
-
-def alive() -> None:
-    pass
+root = rpmroots.root
+dnf4 = rpmroots.dnf4
 
 
 def refresh(root: rpmroots.RpmRoot) -> None:
-    root.backend.refresh(wait=10, alive=alive)
+    root.backend.refresh(wait=10, alive=rpmroots.alive)
 
 
 def change(pending: model.Pending, name: str) -> model.Change:
@@ -63,7 +51,7 @@ def test_an_update_is_foreseen_and_carried_out_exactly(root: rpmroots.RpmRoot) -
     assert change(pending, "lib").security is True and change(pending, "new").security is False
     assert pending.kept == (model.Kept(name="other", architecture="noarch", old="1-1", new="2-1", reason="excluded"),)
 
-    root.backend.download(pending, wait=10, alive=alive)
+    root.backend.download(pending, wait=10, alive=rpmroots.alive)
     assert root.versions() == {"lib": ["1-1"], "old": ["1-1"], "other": ["1-1"]}
     command = root.backend.transaction(pending)
     (root.served / "updates").rename(root.served / "away")
@@ -75,6 +63,43 @@ def test_an_update_is_foreseen_and_carried_out_exactly(root: rpmroots.RpmRoot) -
     assert root.backend.interrupted() == ""
     # Nothing that a person asked for is removed as no longer needed, and what came for another is known as such.
     assert "dependency" not in names_of(root, "userinstalled") and "new" in names_of(root, "userinstalled")
+
+
+# Looks at what only dnf's own transaction has.
+WATCHING = """
+import dnf
+
+class Watching(dnf.Plugin):
+    name = "watching"
+
+    def resolved(self):
+        with open("{}", "w") as file:
+            file.write(" ".join(sorted(item.name + " " + item.from_repo for item in self.base.transaction)))
+"""
+
+
+def test_a_plugin_that_looks_at_the_transaction_finds_all_that_dnf_has(dnf4: rpmroots.RpmRoot) -> None:
+    root = dnf4
+    root.repository("base", *(root.build(name, "1") for name in ("lib", "old", "both")))
+    root.install("lib", "old", "both")
+    lib = root.build("lib", "2", requires=["needed"], obsoletes=["both"])
+    new = root.build("new", "1", obsoletes=["old < 2"])
+    root.repository("updates", lib, root.build("needed", "1"), new)
+    refresh(root)
+    pending = root.backend.pending(model.Selection())
+    assert [(one.name, one.kind, one.cause) for one in pending.changes] == [
+        ("both", "remove", ""),
+        ("lib", "upgrade", ""),
+        ("needed", "install", "dependency"),
+        ("new", "install", "user"),
+        ("old", "remove", ""),
+    ]
+    plugins, seen = root.directory / "plugins", root.directory / "seen"
+    plugins.mkdir()
+    (plugins / "watching.py").write_text(WATCHING.format(seen))
+    root.configure(f"pluginpath={plugins}")
+    assert root.backend.pending(model.Selection()) == pending
+    assert seen.read_text() == "both @System lib @System lib updates needed updates new updates old @System"
 
 
 def names_of(root: rpmroots.RpmRoot, which: str) -> list[str]:
@@ -139,7 +164,7 @@ def test_downgrade_and_removal(root: rpmroots.RpmRoot) -> None:
             model.Change(name="gone", architecture="noarch", kind="remove", old="1-1"),
         )
     )
-    root.backend.download(pending, wait=10, alive=alive)
+    root.backend.download(pending, wait=10, alive=rpmroots.alive)
     done = root.carry_out(root.backend.transaction(pending))
     assert done.returncode == 0, done.stdout + done.stderr
     assert root.versions() == {"down": ["1-1"]}
@@ -157,7 +182,7 @@ def test_a_transaction_that_does_not_fit_changes_nothing(root: rpmroots.RpmRoot,
     wrong = model.Change(name="lib", architecture="noarch", kind="upgrade", old=old, new=new, repository="updates")
     pending = model.Pending(changes=(wrong,))
     with pytest.raises(errors.PackageError):
-        root.backend.download(pending, wait=10, alive=alive)
+        root.backend.download(pending, wait=10, alive=rpmroots.alive)
     assert root.carry_out(root.backend.transaction(pending)).returncode != 0
     assert root.versions() == {"lib": ["1-1"]}
 
@@ -173,7 +198,7 @@ def test_a_thousand_packages(root: rpmroots.RpmRoot) -> None:
     refresh(root)
     pending = root.backend.pending(model.Selection())
     assert len(pending.changes) == len(names)
-    root.backend.download(pending, wait=10, alive=alive)
+    root.backend.download(pending, wait=10, alive=rpmroots.alive)
     command = root.backend.transaction(pending)
     assert len(command.argv) < 12
     done = root.carry_out(command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import math
 import os
 import select
@@ -18,21 +19,9 @@ import rpmroots
 import rpms
 from overcloud_agent import errors, settings
 from overcloud_agent.containers import steps
-from overcloud_agent.packages import apply, model
+from overcloud_agent.packages import apply, dnf, model, plans
 
-PROGRAMS = ("dnf", "dnf5")
-
-
-@pytest.fixture(params=PROGRAMS)
-def root(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[rpmroots.RpmRoot]:
-    with rpmroots.made(request.param) as made:
-        for name, value in made.variables.items():
-            monkeypatch.setenv(name, value)
-        yield made
-
-
-def alive() -> None:
-    pass
+root = rpmroots.root
 
 
 def prepare(root: rpmroots.RpmRoot, **more: object) -> model.Pending:
@@ -40,7 +29,7 @@ def prepare(root: rpmroots.RpmRoot, **more: object) -> model.Pending:
     root.repository("base", root.build("lib", "1"))
     root.install("lib")
     root.repository("updates", root.build("lib", "2", **more))
-    root.backend.refresh(wait=10, alive=alive)
+    root.backend.refresh(wait=10, alive=rpmroots.alive)
     pending = root.backend.pending(model.Selection())
     assert len(pending.changes) == 1
     return pending
@@ -50,7 +39,7 @@ def test_a_repository_that_does_not_answer_is_named(root: rpmroots.RpmRoot) -> N
     prepare(root)
     (root.served / "updates").rename(root.served / "away")
     with pytest.raises(errors.PackageError, match="updates") as raised:
-        root.backend.refresh(wait=10, alive=alive)
+        root.backend.refresh(wait=10, alive=rpmroots.alive)
     assert "reaches the addresses of its repositories" in raised.value.hint
 
 
@@ -58,7 +47,7 @@ def test_a_package_that_cannot_be_fetched_is_named(root: rpmroots.RpmRoot) -> No
     pending = prepare(root)
     (root.served / "updates/lib-2-1.noarch.rpm").unlink()
     with pytest.raises(errors.PackageError, match="lib-2-1") as raised:
-        root.backend.download(pending, wait=10, alive=alive)
+        root.backend.download(pending, wait=10, alive=rpmroots.alive)
     assert "reaches the addresses of its repositories" in raised.value.hint
     assert root.versions() == {"lib": ["1-1"]}
 
@@ -68,7 +57,7 @@ def test_metadata_that_was_tampered_with_is_refused(root: rpmroots.RpmRoot) -> N
     root.install("lib")
     root.repository("updates", root.build("lib", "2")).tamper()
     with pytest.raises(errors.PackageError) as raised:
-        root.backend.refresh(wait=10, alive=alive)
+        root.backend.refresh(wait=10, alive=rpmroots.alive)
     assert "key" in raised.value.hint, raised.value
 
 
@@ -76,7 +65,7 @@ def test_a_package_of_another_s_making_is_refused(root: rpmroots.RpmRoot) -> Non
     stranger = rpms.key(root.directory / "keys", "stranger")
     pending = prepare(root, sign=stranger)
     with pytest.raises(errors.PackageError) as raised:
-        root.backend.download(pending, wait=10, alive=alive)
+        root.backend.download(pending, wait=10, alive=rpmroots.alive)
     assert "key" in raised.value.hint, raised.value
     assert root.carry_out(root.backend.transaction(pending)).returncode != 0
     assert root.versions() == {"lib": ["1-1"]}
@@ -89,10 +78,10 @@ def test_a_repository_without_a_key_is_named(root: rpmroots.RpmRoot) -> None:
     updates = rpms.repository(root.served / "updates", [root.build("lib", "2")])
     stanza = updates.stanza("updates", updates.directory.as_uri()).replace("gpgcheck=0", "gpgcheck=1\npassword=secret")
     (root.path / "etc/yum.repos.d/updates.repo").write_text(stanza)
-    root.backend.refresh(wait=10, alive=alive)
+    root.backend.refresh(wait=10, alive=rpmroots.alive)
     # dnf 4 says so before it looks for updates.
     with pytest.raises(errors.PackageError) as raised:
-        root.backend.download(root.backend.pending(model.Selection()), wait=10, alive=alive)
+        root.backend.download(root.backend.pending(model.Selection()), wait=10, alive=rpmroots.alive)
     assert "updates" in raised.value.message and "key" in raised.value.hint, raised.value
     assert "secret" not in str(raised.value)
     assert root.backend.interrupted() == ""
@@ -109,19 +98,19 @@ def test_a_full_disk_is_told(root: rpmroots.RpmRoot) -> None:
     try:
         shutil.copytree(kept, cache, dirs_exist_ok=True)
         with pytest.raises(errors.PackageError) as raised:
-            root.backend.download(pending, wait=10, alive=alive)
+            root.backend.download(pending, wait=10, alive=rpmroots.alive)
     finally:
         subprocess.run(["umount", "--lazy", str(cache)], check=True)
     assert f"make room on the file system of {root.path}/var/cache" in raised.value.hint, raised.value
     assert root.versions() == {"lib": ["1-1"]}
-    root.backend.download(pending, wait=10, alive=alive)
+    root.backend.download(pending, wait=10, alive=rpmroots.alive)
 
 
 def test_what_was_downloaded_is_not_missing(root: rpmroots.RpmRoot) -> None:
     pending = prepare(root)
     (change,) = pending.changes
     assert root.backend.missing(pending) == change.download > 0
-    root.backend.download(pending, wait=10, alive=alive)
+    root.backend.download(pending, wait=10, alive=rpmroots.alive)
     assert root.backend.missing(pending) == 0
 
 
@@ -167,7 +156,7 @@ def test_who_holds_a_lock_is_named_and_waited_for(root: rpmroots.RpmRoot) -> Non
             assert root.backend.lock_holder() == f"{name} (pid {process.pid})"
             assert root.backend.interrupted() == "", "what is at work is not interrupted"
             with pytest.raises(errors.PackageError, match=rf"\(pid {process.pid}\) holds the lock"):
-                root.backend.refresh(wait=0.2, alive=alive)
+                root.backend.refresh(wait=0.2, alive=rpmroots.alive)
 
             asked: list[int] = []
 
@@ -207,9 +196,9 @@ def killed(root: rpmroots.RpmRoot) -> rpmroots.RpmRoot:
         root.build("middle", "2", requires=["first = 2"], scripts={"post": KILL}),
         root.build("last", "2", requires=["middle = 2"]),
     )
-    root.backend.refresh(wait=10, alive=alive)
+    root.backend.refresh(wait=10, alive=rpmroots.alive)
     pending = root.backend.pending(model.Selection())
-    root.backend.download(pending, wait=10, alive=alive)
+    root.backend.download(pending, wait=10, alive=rpmroots.alive)
     (root.path / "kill").touch()
     done = root.carry_out(root.backend.transaction(pending))
     assert done.returncode == -9, done.stdout + done.stderr
@@ -260,9 +249,9 @@ def test_what_cannot_be_repaired_is_told_so(root: rpmroots.RpmRoot) -> None:
     root.install("shell", "app")
     new = root.build("newlib", "1", scripts={"post": KILL})
     root.repository("updates", root.build("app", "2", requires=["newlib"]), new)
-    root.backend.refresh(wait=10, alive=alive)
+    root.backend.refresh(wait=10, alive=rpmroots.alive)
     pending = root.backend.pending(model.Selection())
-    root.backend.download(pending, wait=10, alive=alive)
+    root.backend.download(pending, wait=10, alive=rpmroots.alive)
     (root.path / "kill").touch()
     assert root.carry_out(root.backend.transaction(pending)).returncode == -9
     (root.path / "kill").unlink()
@@ -272,10 +261,27 @@ def test_what_cannot_be_repaired_is_told_so(root: rpmroots.RpmRoot) -> None:
     file.write_text(f"[DEFAULT]\nstate_dir = {root.directory}/state\n")
     config = settings.load(file)
     with steps.Journalled(config.state_dir, "one") as record:
-        site = apply.Site(manager=root.backend, record=record, config=config, deadline=math.inf, alive=alive)
+        site = apply.Site(manager=root.backend, record=record, config=config, deadline=math.inf, alive=rpmroots.alive)
         told = apply.repair(site)
     assert told.startswith("what could be was repaired, and the rest is to be mended by hand: ")
     assert "newlib-1-1.noarch" in told
+
+
+def test_what_came_for_another_package_is_known_as_such_when_another_process_goes_on(root: rpmroots.RpmRoot) -> None:
+    root.repository("base", root.build("lib", "1"))
+    root.install("lib")
+    root.repository("updates", root.build("lib", "2", requires=["needed"]), root.build("needed", "1"))
+    root.backend.refresh(wait=10, alive=rpmroots.alive)
+    planned = model.Plan(pending=root.backend.pending(model.Selection()), classes={}, workflow=model.Workflow())
+    # What the journal keeps of it is all that is left.
+    kept = plans.from_json(json.loads(json.dumps(plans.to_json(planned)))).pending
+    resumed = dnf.Dnf(root.path, root.program)
+    resumed.download(kept, wait=10, alive=rpmroots.alive)
+    done = root.carry_out(resumed.transaction(kept))
+    assert done.returncode == 0, done.stdout + done.stderr
+    argv = [root.program, "--installroot", str(root.path), "--cacheonly", "--quiet"]
+    told = root.run([*argv, "repoquery", "--userinstalled", "--qf", "%{name}\\n"]).stdout.split()
+    assert told == ["lib"]
 
 
 def test_a_damaged_database_is_told(root: rpmroots.RpmRoot) -> None:

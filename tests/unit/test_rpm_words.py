@@ -64,13 +64,12 @@ def test_the_file_of_a_transaction_names_all_that_comes_and_goes() -> None:
     changes = [
         change(old="1-1", new="1:2-1", repository="updates"),
         change(name="new", kind="install", new="1-1", repository="updates"),
-        change(name="needed", kind="install", new="1-1", repository="updates"),
+        change(name="needed", kind="install", new="1-1", repository="updates", cause="dependency"),
         change(name="gone", kind="remove", old="1-1"),
     ]
     document = replay.document(
         changes,
         replay.dnf4("0.0"),
-        reasons={"needed-1-1.x86_64": "dependency"},
         # The installed one is of another architecture than the one that comes for it.
         installed=[model.Installed(name="lib", architecture="noarch", version="1-1")],
     )
@@ -82,7 +81,7 @@ def test_the_file_of_a_transaction_names_all_that_comes_and_goes() -> None:
         ("Install", "needed-1-1.x86_64", "dependency", "updates"),
         ("Removed", "gone-1-1.x86_64", "user", "@System"),
     ]
-    told = entries(replay.document(changes, replay.dnf5(), reasons={}, installed=[]))
+    told = entries(replay.document(changes, replay.dnf5(), installed=[]))
     assert [action for action, *_ in told] == ["Upgrade", "Replaced", "Install", "Install", "Remove"]
 
 

@@ -31,7 +31,6 @@ class Dnf:
         self._tool = dnf_tool.Tool(root, program)
         self._dnf: dnf4.Dnf4 | dnf5.Dnf5 = dnf4.Dnf4(self._tool) if program == "dnf" else dnf5.Dnf5(self._tool)
         self._scratch = scratch or root / _SCRATCH
-        self._reasons: dict[str, str] = {}
 
     def database(self) -> Sequence[Path]:
         """rpm's database; with sqlite a file and its log."""
@@ -51,9 +50,9 @@ class Dnf:
 
     def pending(self, selection: model.Selection) -> model.Pending:
         """What `dnf upgrade` would do by the metadata at hand; `removals` is dnf's own decision."""
-        _check(selection, self.installed())
-        pending, self._reasons = self._dnf.pending(selection)
-        return pending
+        if selection.packages:
+            _check(selection, self.installed())
+        return self._dnf.pending(selection)
 
     def missing(self, pending: model.Pending) -> int:
         """Bytes of the packages that are not in dnf's cache; where that is elsewhere, all are missing."""
@@ -90,10 +89,7 @@ class Dnf:
         return dnf_locks.holder(self._root)
 
     def _write(self, pending: model.Pending) -> str:
-        document = replay.document(
-            pending.changes, self._dnf.dialect(), reasons=self._reasons, installed=self.installed()
-        )
-        return self._keep(document)
+        return self._keep(replay.document(pending.changes, self._dnf.dialect(), installed=self.installed()))
 
     def _keep(self, document: bytes) -> str:
         """Write a transaction down; return what `replay` takes for it.

@@ -29,14 +29,13 @@ class Dnf4:
         self._tool = tool
         self._format = ""
 
-    def pending(self, selection: model.Selection) -> tuple[model.Pending, dict[str, str]]:
-        """What an update would do, and the reasons that dnf gives for new packages, by NEVRA."""
+    def pending(self, selection: model.Selection) -> model.Pending:
+        """What an update would do."""
         told = self._ask({"ask": "pending", "packages": selection.packages, "exclude": selection.exclude})
-        pending = model.Pending(
+        return model.Pending(
             changes=tuple(sorted(model.Change(**change) for change in told["changes"])),
             kept=tuple(sorted(model.Kept(**kept) for kept in told["kept"])),
         )
-        return pending, told["reasons"]
 
     def leftover(self) -> replay.Leftover:
         """What an interrupted transaction left."""

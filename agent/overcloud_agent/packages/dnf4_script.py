@@ -15,21 +15,38 @@ import sys
 from typing import Any
 
 import dnf
+import dnf.callback
 import dnf.cli
 import dnf.cli.cli
 import dnf.conf
+import dnf.db.group
 import dnf.exceptions
 import dnf.goal
+import dnf.plugin
 import dnf.selector
 import dnf.transaction_sr
 import hawkey
 import libdnf.error
-import libdnf.transaction
+from libdnf import transaction as actions
 
-KINDS = {"Install": "install", "Upgrade": "upgrade", "Downgrade": "downgrade", "Reinstall": "reinstall"}
+# A type checker takes this name for true.
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+KINDS = {
+    actions.TransactionItemAction_INSTALL: "install",
+    actions.TransactionItemAction_UPGRADE: "upgrade",
+    actions.TransactionItemAction_DOWNGRADE: "downgrade",
+    actions.TransactionItemAction_REINSTALL: "reinstall",
+}
 # What the installed package of the same name becomes, by the above.
-REPLACED = {"Upgrade": "Upgraded", "Downgrade": "Downgraded", "Reinstall": "Reinstalled"}
-REMOVED = ("Removed", "Obsoleted")
+REPLACED = {
+    actions.TransactionItemAction_UPGRADE: actions.TransactionItemAction_UPGRADED,
+    actions.TransactionItemAction_DOWNGRADE: actions.TransactionItemAction_DOWNGRADED,
+    actions.TransactionItemAction_REINSTALL: actions.TransactionItemAction_REINSTALLED,
+}
+REMOVED = (actions.TransactionItemAction_REMOVE, actions.TransactionItemAction_OBSOLETED)
 # How many packages that cannot be installed are asked why.
 MOST_EXPLAINED = 50
 
@@ -74,7 +91,7 @@ def without_key(base: Any) -> str:
 
 
 def pending(base: Any, question: "dict[str, Any]") -> "dict[str, Any]":
-    """What `dnf upgrade` would do: changes, what is kept, and the reasons of new packages."""
+    """What `dnf upgrade` would do: changes, and what is kept."""
     exclude = ["--exclude=" + name for name in question["exclude"]]
     cli = set_up(base, ["--setopt=*.skip_if_unavailable=0", *exclude, "upgrade"], question["root"])
     wanted = question["packages"]
@@ -86,31 +103,73 @@ def pending(base: Any, question: "dict[str, Any]") -> "dict[str, Any]":
             sys.stderr.write(f"{error}\n")
     if not wanted:
         base.upgrade_all()
+    # It would note each package in dnf's log.
+    base._ds_callback = dnf.callback.Depsolve()
+    # This one would find out what it tells people when a transaction has ended.
+    base._plugins.plugins = [plugin for plugin in base._plugins.plugins if plugin.name != "show-leaves"]
+    # Others may look at the transaction, and are to find all that dnf has.
+    if all(type(plugin).resolved is dnf.plugin.Plugin.resolved for plugin in base._plugins.plugins):
+        base.history._rpm = Transaction(base.history)
     base.resolve(cli.demands.allow_erasing)
-    items = [item for item in base.transaction or () if item.action_name != "Reason Change"]
+    items = [item for item in base.transaction or () if item.action != actions.TransactionItemAction_REASON_CHANGE]
     changed = {item.pkg.name for item in items}
-    reasons = {
-        nevra(item.pkg): libdnf.transaction.TransactionItemReasonToString(item.reason)
-        for item in items
-        if item.action_name == "Install"
-    }
-    return {"changes": changes(base, items), "kept": kept(base, changed, wanted), "reasons": reasons}
+    return {"changes": changes(base, items), "kept": kept(base, changed, wanted)}
+
+
+class Transaction(dnf.db.group.RPMTransaction):  # type: ignore[misc]  # dnf has no types
+    """What dnf makes of what it resolved, without what it does to keep that in its history: half of all its work."""
+
+    def __init__(self, history: Any) -> None:
+        super().__init__(history)
+        self._items: list[Item] = []
+
+    def new(self, pkg: Any, action: int, reason: "int | None" = None, **_: Any) -> "Item":
+        """Called by its base class for each package."""
+        self._items.append(Item(self, pkg, action, reason))
+        return self._items[-1]
+
+    def __iter__(self) -> "Iterator[Item]":
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+
+class Item:
+    """A package of a transaction, as its readers want to see it."""
+
+    def __init__(self, transaction: Transaction, package: Any, action: int, reason: "int | None") -> None:
+        self.pkg = package
+        self.action = action
+        self._transaction = transaction
+        self._reason = reason
+
+    @property
+    def reason(self) -> Any:
+        """Why it is there; of an installed package that is asked for only if somebody wants to know."""
+        return self._transaction.get_reason(self.pkg) if self._reason is None else self._reason
+
+    def addReplacedBy(self, other: "Item") -> None:  # noqa: N802  # dnf calls it so
+        """What comes in its place is found by its name."""
 
 
 def changes(base: Any, items: "list[Any]") -> "list[dict[str, Any]]":
     """The transaction, one entry for each package that comes or goes."""
-    leaving: dict[tuple[str, str], list[Any]] = {}
+    leaving: dict[tuple[int, str], list[Any]] = {}
     for item in items:
-        if item.action_name in REPLACED.values():
-            leaving.setdefault((item.action_name, item.pkg.name), []).append(item.pkg)
+        if item.action in REPLACED.values():
+            leaving.setdefault((item.action, item.pkg.name), []).append(item.pkg)
     found = []
     for item in items:
-        if item.action_name in KINDS:
-            same = leaving.get((REPLACED.get(item.action_name, ""), item.pkg.name), [])
+        if item.action in KINDS:
+            same = leaving.get((REPLACED.get(item.action, 0), item.pkg.name), [])
             # The one of another architecture goes where there is none of this one.
             old = ([package for package in same if package.arch == item.pkg.arch] or same or [None])[0]
-            found.append(coming(base, KINDS[item.action_name], item.pkg, old))
-        elif item.action_name in REMOVED:
+            entry = coming(base, KINDS[item.action], item.pkg, old)
+            if item.action == actions.TransactionItemAction_INSTALL:
+                entry["cause"] = actions.TransactionItemReasonToString(item.reason)
+            found.append(entry)
+        elif item.action in REMOVED:
             package = item.pkg
             entry = names(package)
             entry.update(kind="remove", old=evr(package), source=package.source_name or "")
@@ -220,7 +279,7 @@ def state(base: Any, question: "dict[str, Any]") -> "dict[str, Any]":
     installed = {nevra(package): package for package in everything.installed()}
     last = base.history.last()
     unfinished = last is not None and not last.end_timestamp
-    came = [item.nevra for item in last.packages() if item.action_name in KINDS] if unfinished else []
+    came = [item.nevra for item in last.packages() if item.action in KINDS] if unfinished else []
     done = [installed[plain(name)] for name in came if plain(name) in installed]
     doubled = list(everything.duplicated())
     repositories = {}
@@ -259,4 +318,7 @@ def plain(name: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    status = main()
+    sys.stderr.flush()
+    # Python would take all that dnf has read apart, piece by piece, before it ends.
+    os._exit(status)

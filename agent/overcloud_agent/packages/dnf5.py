@@ -31,18 +31,17 @@ class Dnf5:
     def __init__(self, tool: dnf_tool.Tool) -> None:
         self._tool = tool
 
-    def pending(self, selection: model.Selection) -> tuple[model.Pending, dict[str, str]]:
-        """What an update would do, and the reasons that dnf5 gives for new packages, by NEVRA."""
+    def pending(self, selection: model.Selection) -> model.Pending:
+        """What an update would do."""
         exclude = [f"--exclude={name}" for name in selection.exclude]
         words = (*exclude, "upgrade", "--skip-unavailable", *selection.packages)
         told = self._tool.rehearse(*words, aborted=dnf5_output.ABORTED)
         table = dnf5_output.table(told)
         changed = {row.nevra.name for row in table.rows} | {old.name for row in table.rows for old in row.replaces}
-        pending = model.Pending(
+        return model.Pending(
             changes=tuple(sorted(self._changes(table.rows))),
             kept=tuple(sorted(self._kept(selection, exclude, changed, table.problems))),
         )
-        return pending, {str(row.nevra): "Dependency" for row in table.rows if row.dependency}
 
     def leftover(self) -> replay.Leftover:
         """What an interrupted transaction left."""
@@ -198,6 +197,7 @@ def _coming(
         download=package.download,
         growth=package.size - (known.size if known else 0),
         security=_security(row.nevra, old, advisories),
+        cause="Dependency" if row.dependency else "",
     )
 
 

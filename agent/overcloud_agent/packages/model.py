@@ -43,6 +43,8 @@ class Change:
     """Bytes on disk that come to it; negative where it shrinks."""
     security: bool | None = None
     """Whether the repository calls it a security update; None where it does not say."""
+    cause: str = ""
+    """Why a new package comes, in the words of dnf (`dependency`), which remembers it; empty for all others."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, order=True)

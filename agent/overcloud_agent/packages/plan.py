@@ -130,6 +130,8 @@ def _class(change: model.Change, plan: model.Plan) -> tuple[model.Class, str]:
 def _package(change: model.Change, plan: model.Plan) -> Package:
     kind, reason = _class(change, plan)
     values = {**vars(change), "old": change.old or None, "new": change.new or None}
+    # That is between dnf and itself.
+    del values["cause"]
     return Package(**values, change_class="upgrade" if kind == "upgrade" else "update", reason=reason)
 
 

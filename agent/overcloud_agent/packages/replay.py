@@ -64,17 +64,10 @@ class Leftover:
     """Where those of them are that are still to be had, by NEVRA."""
 
 
-def document(
-    changes: Sequence[model.Change],
-    dialect: Dialect,
-    *,
-    reasons: Mapping[str, str],
-    installed: Collection[model.Installed],
-) -> bytes:
-    """The file that replays `changes`.
+def document(changes: Sequence[model.Change], dialect: Dialect, *, installed: Collection[model.Installed]) -> bytes:
+    """The file that replays `changes`; `installed` are the packages that the system has.
 
-    `reasons` are what the tool gave for packages to be installed, by NEVRA; what has none is the user's, which
-    nothing removes by itself. `installed` are the packages that the system has.
+    What comes newly, and of which the tool gave no cause, is the user's, which nothing removes by itself.
     """
     architectures: dict[tuple[str, str], list[str]] = {}
     for package in installed:
@@ -83,7 +76,7 @@ def document(
     for change in changes:
         if change.new:
             new = nevras.Nevra(name=change.name, architecture=change.architecture, version=change.new)
-            reason = reasons.get(str(new), dialect.user)
+            reason = change.cause or dialect.user
             entries.append(_entry(new, change.kind.capitalize(), reason, change.repository))
         if change.old:
             # An upgrade may change the architecture; the change names the new one.
