@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+import faketime
 from faulty import world
 from podmanbox import box
 
@@ -30,19 +31,8 @@ def clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def one(podman: box.PodmanBox, tmp_path_factory: pytest.TempPathFactory, clock: Path) -> Iterator[world.World]:
-    libraries = sorted(Path("/usr").glob("lib*/**/libfaketimeMT.so.1"))
-    assert libraries, "libfaketime is missing; `make packages` installs it"
     with world.made(tmp_path_factory.mktemp("node"), podman) as made:
-        made.node.start(
-            env={
-                "LD_PRELOAD": str(libraries[0]),
-                "FAKETIME_TIMESTAMP_FILE": str(clock),
-                "FAKETIME_NO_CACHE": "1",
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-                # The same in the words of older versions.
-                "DONT_FAKE_MONOTONIC": "1",
-            }
-        )
+        made.node.start(env=faketime.env(clock))
         yield made
 
 

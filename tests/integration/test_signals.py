@@ -13,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+import faketime
 import heatlike
 import nodes
 from overcloud_agent import journal, mail, model
@@ -67,6 +68,23 @@ def test_a_refusal_is_final_and_shown(node: nodes.Node, heat: heatlike.HeatLike)
     (row,) = (row for row in node.status()["signals"] if row["deployment"] == "a")
     assert row["state"] == "refused"
     assert "answered 404: Heat does not know the stack" in row["last_error"]
+
+
+def test_a_clock_that_is_set_back_makes_nothing_wait_for_it(
+    node: nodes.Node, heat: heatlike.HeatLike, tmp_path: Path
+) -> None:
+    """By fifty minutes, as when a node has found out what time it is."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0\n")
+    node.hook("script", GOOD)
+    heat.refuse = {"a": 503}
+    heat.retry_after = "4"
+    node.start(env=faketime.env(clock))
+    heat.serve(heat.deployment("a"))
+    node.await_log(" waits 4.0 s")
+    clock.write_text("-50m\n")
+    heat.refuse = {}
+    assert heat.signal("a", within=30)["deploy_stdout"] == "fine"
 
 
 def test_credentials_that_nobody_can_check_are_tried_again(node: nodes.Node, heat: heatlike.HeatLike) -> None:

@@ -26,6 +26,11 @@ MOST_LANES = 32
 # Seconds until an endpoint is asked again whose answers could not be written down, because there was no room for them.
 _BLOCKED = 5.0
 
+# When a signal is due is written down by the wall clock, as it has to outlive the process. Seconds by which that has to
+# be set back to matter, and within which it is noticed while something is pending.
+_SET_BACK = 2.0
+_LOOK = 10.0
+
 # Endpoints of which it is remembered that they did not answer.
 _MOST_REMEMBERED = 1000
 
@@ -57,6 +62,7 @@ class Outbox:
         self._health: dict[str, lane.Health] = {}
         self._served: dict[str, float] = {}
         self._stopping = False
+        self._lead = _lead()
         self._asked_last: set[str] = set()
         """Endpoints that were asked after `stop`: once is enough then."""
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
@@ -87,6 +93,7 @@ class Outbox:
             # After a start the endpoint may be back: waiting on would only cost the stack time.
             _hasten(book)
             while True:
+                self._mind_the_clock(book)
                 pause = self._dispatch(book)
                 if self._stopping and not self._lanes:
                     break
@@ -139,6 +146,15 @@ class Outbox:
             if len(remembered) > _MOST_REMEMBERED:
                 del remembered[next(iter(remembered))]
 
+    def _mind_the_clock(self, book: journal.Journal) -> None:
+        """Have nothing wait because the clock was set back, as it is on nodes that learn the time after they booted."""
+        before, self._lead = self._lead, _lead()
+        if self._lead < before - _SET_BACK:
+            log.info("the clock was set back by %.0f s; what waits for Heat is tried now", before - self._lead)
+            _hasten(book)
+            for working in self._lanes.values():
+                working.tell("wake")
+
     def _dispatch(self, book: journal.Journal) -> float | None:
         """Start lanes for what is due; returns the seconds until more is, None when only a note can tell."""
         waits: list[float] = []
@@ -164,7 +180,7 @@ class Outbox:
             for working in self._lanes.values():
                 if not working.told_to_yield:
                     working.tell("yield")
-        return min(waits, default=None)
+        return min([*waits, _LOOK]) if waits or self._lanes else None
 
     def _start(self, endpoint: str) -> None:
         working = lane.Lane(endpoint, self._health.pop(endpoint, lane.Health()), self._around)
@@ -178,3 +194,8 @@ def _hasten(book: journal.Journal) -> None:
     # It only saves time, and a full disk makes it wait.
     with contextlib.suppress(errors.JournalBlocked):
         book.mail.hasten()
+
+
+def _lead() -> float:
+    """By how much the wall clock is ahead of the one that nobody sets."""
+    return time.time() - time.monotonic()
