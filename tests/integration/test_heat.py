@@ -84,6 +84,29 @@ def test_bad_input_is_answered_through_heat(heat_stacks: stacks.Stacks, podman: 
         node.close()
 
 
+def test_text_that_is_no_unicode_is_no_lost_result(heat_stacks: stacks.Stacks, tmp_path: Path) -> None:
+    """Heat accepts half a surrogate pair, says 200, and then cannot write it where it says why a deployment failed."""
+    server, cfn = heat_stacks.server("half-node")
+    node = nodes.Node(tmp_path, metadata=cfn)
+    results = {
+        "reason": r'{"deploy_status_code": 0, "problem": "no \ud83d room", "result": "\ud83d\ude00"}',
+        "status": r'{"deploy_status_code": "1\ud83d"}',
+    }
+    for name, result in results.items():
+        node.hook(name, f"cat <<'END'\n{result}\nEND")
+        parts = stacks.deployment(server, name, "x")
+        parts["config"]["properties"]["outputs"] = [{"name": "problem", "error_output": True}, {"name": "result"}]
+        heat_stacks.create(f"half-{name}", parts)
+    node.start()
+    try:
+        for name in results:
+            assert heat_stacks.await_stack(f"half-{name}", within=60).stack_status == "CREATE_FAILED", name
+        answer = heat_stacks.answer("half-reason", "deployment")
+        assert (answer["problem"], answer["result"]) == ("no ? room", "\U0001f600")
+    finally:
+        node.close()
+
+
 def test_chained_deployments_follow_each_other_quickly(heat_stacks: stacks.Stacks, tmp_path: Path) -> None:
     """Polling hurries after each change, so a chain does not wait for the configured interval."""
     server, cfn = heat_stacks.server("chain-node")
