@@ -120,7 +120,7 @@ class Target(records.Record):
 
 
 class Process(records.Record):
-    """A process, told from a later one with the same number by when it was created (seconds since the epoch)."""
+    """A process, told from a later one with the same number by when it was created (see run.created)."""
 
     pid: int
     created: float

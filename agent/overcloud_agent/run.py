@@ -137,7 +137,7 @@ def hook(
     )
     try:
         with _Conversation(process, stdin, limit, live, alive) as conversation:
-            began(model.Process(pid=process.pid, created=_created(process.pid)))
+            began(model.Process(pid=process.pid, created=created(process.pid)))
             return _converse(process, conversation, timeout)
     except BaseException:
         signal_group(process.pid, signal.SIGKILL)
@@ -205,13 +205,10 @@ def end_leftover(process: model.Process) -> bool:
 
     Only while its leader lives: what a hook that ended left in the background is meant to go on.
     """
-    # Only a start after a crash needs it.
-    import psutil
-
     try:
-        if psutil.Process(process.pid).create_time() != process.created:
+        if created(process.pid) != process.created:
             return False
-    except psutil.NoSuchProcess:
+    except OSError:
         return False
     pidfd = os.pidfd_open(process.pid)
     try:
@@ -225,17 +222,18 @@ def end_leftover(process: model.Process) -> bool:
     return True
 
 
-def _created(pid: int) -> float:
-    """When a process was created, in seconds since the epoch, as psutil tells it, which takes longer to load.
+def created(pid: int) -> float:
+    """When a process was created: seconds since the node booted, on top of a number that each boot has of its own.
 
-    From proc(5). Raises OSError when there is none.
+    Not since the epoch, as psutil has it: after the clock was set, the same process would have been created at another
+    time. From proc(5). Raises OSError when there is none.
     """
     with open(f"/proc/{pid}/stat", "rb") as file:
         # The name, in parentheses, can have anything in it, also spaces and parentheses.
         ticks = int(file.read().rpartition(b")")[2].split()[19])
-    with open("/proc/stat", "rb") as file:
-        booted = next(int(line.split()[1]) for line in file if line.startswith(b"btime "))
-    return booted + ticks / os.sysconf("SC_CLK_TCK")
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        boot = int(file.read(8), 16)
+    return boot + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def signal_group(leader: int, number: int) -> None:

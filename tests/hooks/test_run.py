@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 import nodes
@@ -109,7 +110,7 @@ def test_a_leftover_is_ended_with_its_group_and_nothing_else_is(tmp_path: Path) 
         run.hook(["/bin/sleep", "60"], b"", timeout=20, limit=PLENTY, began=lambda process: stop_at(begun, process))
     assert not nodes.is_running(begun[0].pid), "whatever goes wrong, no hook is left behind"
     leader = subprocess.Popen(["/bin/sh", "-c", "sleep 60 & wait"], start_new_session=True)
-    identity = model.Process(pid=leader.pid, created=psutil.Process(leader.pid).create_time())
+    identity = model.Process(pid=leader.pid, created=run.created(leader.pid))
     assert not run.end_leftover(model.Process(pid=leader.pid, created=identity.created - 100)), (
         "an older process had this number"
     )
@@ -117,6 +118,25 @@ def test_a_leftover_is_ended_with_its_group_and_nothing_else_is(tmp_path: Path) 
     assert run.end_leftover(identity)
     assert leader.wait(10) == -15
     assert not run.end_leftover(identity)
+
+
+def test_a_leftover_is_known_after_the_clock_was_set(tmp_path: Path) -> None:
+    """With the clock, the kernel's word for when the node booted changes; here, for the process that ends the leftover."""
+    stat = Path("/proc/stat").read_text()
+    (tmp_path / "stat").write_text(re.sub(r"(?m)^btime .*$", f"btime {int(time.time()) - 3600}", stat))
+    begun: list[model.Process] = []
+    program = "import sys; from overcloud_agent import model, run; "
+    program += "print(run.end_leftover(model.Process(pid=int(sys.argv[1]), created=float(sys.argv[2]))))"
+
+    def end(process: model.Process) -> None:
+        begun.append(process)
+        words = [sys.executable, "-c", program, str(process.pid), repr(process.created)]
+        script = f"mount --bind {tmp_path}/stat /proc/stat && exec {shlex.join(words)}"
+        ended = subprocess.run(["unshare", "--mount", "/bin/sh", "-c", script], capture_output=True, text=True, timeout=20)
+        assert ended.stdout == "True\n", ended.stderr
+
+    done = run.hook(["/bin/sleep", "60"], b"", timeout=20, limit=PLENTY, began=end)
+    assert (done.returncode, len(begun)) == (-15, 1)
 
 
 def stop_at(begun: list[model.Process], process: model.Process) -> None:
