@@ -132,7 +132,9 @@ def test_a_leftover_is_known_after_the_clock_was_set(tmp_path: Path) -> None:
         begun.append(process)
         words = [sys.executable, "-c", program, str(process.pid), repr(process.created)]
         script = f"mount --bind {tmp_path}/stat /proc/stat && exec {shlex.join(words)}"
-        ended = subprocess.run(["unshare", "--mount", "/bin/sh", "-c", script], capture_output=True, text=True, timeout=20)
+        ended = subprocess.run(
+            ["unshare", "--mount", "/bin/sh", "-c", script], capture_output=True, text=True, timeout=20
+        )
         assert ended.stdout == "True\n", ended.stderr
 
     done = run.hook(["/bin/sleep", "60"], b"", timeout=20, limit=PLENTY, began=end)
