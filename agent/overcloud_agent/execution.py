@@ -163,7 +163,7 @@ class Execution:
 
     def _finish(self, key: str, document: Any, result: model.Result) -> None:
         target = model.target_of(document)
-        result = fit.fitted(result, limit=fit.max_body(target))
+        result = fit.fitted(result, limit=fit.max_body(target), reasons=model.error_outputs(document))
         # Dying between an operator's own notifier and the journal has Heat told again, which it ignores.
         told = self._told_by_command(key, document, result)
         self._write_down(lambda: self._journal.finish(key, result, [target] if target and not told else []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 
 from overcloud_agent import model
 
@@ -12,18 +13,24 @@ MAX_BODY = 1_000_000
 # Zaqar refuses a message of more than 256 KiB ([transport] max_messages_post_size), its envelope included.
 MAX_MESSAGE = 250_000
 
+# Heat makes its reason for a failure of the outputs with `error_output`, for a TEXT of MySQL, which has 65,535 bytes.
+# Where it does not fit, the result is lost when Heat has accepted it already.
+MAX_REASON = 60_000
+
 
 def max_body(target: model.Target | None) -> int:
     """How many bytes of JSON a result may have on its way to `target`."""
     return MAX_MESSAGE if target and target.transport == "ZAQAR_SIGNAL" else MAX_BODY
 
 
-def fitted(result: model.Result, *, limit: int = MAX_BODY) -> model.Result:
+def fitted(result: model.Result, *, limit: int = MAX_BODY, reasons: Collection[str] = ()) -> model.Result:
     """The result with a body that Heat takes: at most `limit` bytes as JSON.
 
-    The middle of deploy_stdout and deploy_stderr is cut, and the cut is named, until it fits. Outputs are never cut:
-    if they alone are too long, the result is a failure that names the longest.
+    The middle of deploy_stdout and deploy_stderr is cut, and the cut is named, until it fits; so is that of `reasons`,
+    which are the outputs that Heat makes its reason of. Other outputs are never cut: if they alone are too long, the
+    result is a failure that names the longest.
     """
+    result = _with_short_reasons(result, [name for name in reasons if _is_text(result.body.get(name))])
     length = len(json.dumps(result.body))
     if length <= limit:
         return result
@@ -36,6 +43,12 @@ def fitted(result: model.Result, *, limit: int = MAX_BODY) -> model.Result:
     each = room // max(len(streams), 1)
     body = {**rest, **{key: cut(value, each) for key, value in streams.items()}}
     return model.Result(body=body, ok=result.ok, reason=result.reason)
+
+
+def _with_short_reasons(result: model.Result, names: Collection[str]) -> model.Result:
+    each = MAX_REASON // max(len(names), 1)
+    short = {name: cut(result.body[name], each - len(name)) for name in names}
+    return model.Result(body={**result.body, **short}, ok=result.ok, reason=result.reason) if short else result
 
 
 def _is_text(value: object) -> bool:

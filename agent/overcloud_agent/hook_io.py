@@ -15,12 +15,15 @@ def answer(carry_out: Callable[[model.Deployment], model.Result]) -> int:
     Returns the exit status: 0 whenever a result was printed, as heat-config hooks do it. Whether the deployment failed
     is in deploy_status_code.
     """
+    reasons: list[str] = []
     try:
-        result = carry_out(model.parse_deployment(_read(sys.stdin.buffer.read())))
+        deployment = model.parse_deployment(_read(sys.stdin.buffer.read()))
+        reasons = [output.name for output in deployment.outputs if output.error_output]
+        result = carry_out(deployment)
     except errors.AgentError as error:
         result = model.failed_by(error)
     # Others that call this hook send on whatever it prints, also what Heat refuses for its length.
-    sys.stdout.write(json.dumps(fit.fitted(result).body) + "\n")
+    sys.stdout.write(json.dumps(fit.fitted(result, reasons=reasons).body) + "\n")
     return 0
 
 

@@ -237,6 +237,16 @@ def _texts(document: object) -> dict[str, str]:
     }
 
 
+def error_outputs(document: object) -> list[str]:
+    """The names of the outputs of an entry that Heat takes for the reason of a failure."""
+    outputs = document.get("outputs") if isinstance(document, dict) else None
+    return [
+        entry["name"]
+        for entry in (outputs if isinstance(outputs, list) else ())
+        if isinstance(entry, dict) and entry.get("error_output") and isinstance(entry.get("name"), str)
+    ]
+
+
 def lineage(document: object) -> str:
     """What all the entries have in common that Heat makes, one after the other, for one SoftwareDeployment.
 

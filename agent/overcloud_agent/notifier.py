@@ -29,7 +29,8 @@ def deliver(config: settings.Settings, document: object, body: dict[str, object]
     if target is None:
         return 0
     key = model.identify(document)
-    result = fit.fitted(model.Result(body=body, ok=model.claims_success(body)), limit=fit.max_body(target))
+    told = model.Result(body=body, ok=model.claims_success(body))
+    result = fit.fitted(told, limit=fit.max_body(target), reasons=model.error_outputs(document))
     settled = threading.Event()
     own = outbox.Outbox(
         config.state_dir, timeout=config.signal_timeout, retry_max=config.signal_retry_max, settled=settled.set

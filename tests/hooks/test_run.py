@@ -121,7 +121,7 @@ def test_a_leftover_is_ended_with_its_group_and_nothing_else_is(tmp_path: Path) 
 
 
 def test_a_leftover_is_known_after_the_clock_was_set(tmp_path: Path) -> None:
-    """With the clock, the kernel's word for when the node booted changes; here, for who ends the leftover."""
+    """With the clock, the kernel's word for when the node booted changes; here, for whoever ends the leftover."""
     stat = Path("/proc/stat").read_text()
     (tmp_path / "stat").write_text(re.sub(r"(?m)^btime .*$", f"btime {int(time.time()) - 3600}", stat))
     begun: list[model.Process] = []

@@ -147,5 +147,21 @@ def test_outputs_that_are_too_long_are_a_failure_that_names_the_longest() -> Non
     assert "'huge'" in result.body["deploy_stderr"]
 
 
+@pytest.mark.parametrize("character", ["x", '"', "\x00", "é", "😀"])
+def test_what_heat_makes_a_reason_of_fits_into_its_database(character: str) -> None:
+    """Heat joins all of them (service_software_config.py) for a TEXT, which has 65,535 bytes in MySQL."""
+    long = dict.fromkeys(("first", "second", "kept"), character * 100_000)
+    body = fit.fitted(
+        model.succeeded("", outputs={**long, "third": 5}), limit=10**7, reasons=["first", "second", "third"]
+    ).body
+    reason = ", ".join(f"{name} : {body[name]}" for name in ("first", "second", "third"))
+    assert len(reason.encode()) < 65_535
+    for name in ("first", "second"):
+        assert "characters cut here by overcloud-agent" in body[name]
+        assert body[name].startswith(character)
+        assert body[name].endswith(character)
+    assert body["kept"] == long["kept"]
+
+
 def test_what_people_see_is_one_printable_line() -> None:
     assert model.plain("a\nWATCHDOG=trigger\ud800\x1b[31mé") == "a\\nWATCHDOG=trigger\\ud800\\x1b[31mé"
