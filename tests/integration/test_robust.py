@@ -128,6 +128,17 @@ def test_podman_s_service_starts_again_in_the_middle_of_a_call(one: world.World,
     assert one.ended()["deploy_status_code"] == 0, "the image storage is usable"
 
 
+def test_last_words_that_never_come_keep_no_service_down(one: world.World) -> None:
+    """They are for the report; the old container is put back first of all."""
+    one.begin()
+    one.relay.breaks("GET", "/logs$", Fault.SILENCE, times=None)
+    one.upgrade(f"{one.podman.registry}/service:broken")
+    body = one.ended()
+    one.relay.mend()
+    assert body["deploy_status_code"] == 3, body
+    assert body["containers"][0]["result"] == "rolled back"
+
+
 MOMENTS = {
     "before the successor is made": ("POST", "/containers/create$", False),
     "before the stop": ("POST", "/stop$", False),

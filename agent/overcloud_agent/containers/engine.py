@@ -30,6 +30,9 @@ _T = TypeVar("_T")
 TIMEOUT = 60.0
 PULL_SILENCE = 300.0
 
+# Seconds for the last words of a container: a service may be down meanwhile.
+_LOGS = 10.0
+
 # Seconds between the tries of a request that may be repeated: Podman answers 500 while its database is locked or its
 # storage busy, and nothing while its service starts again.
 _PAUSES = (0.2, 0.5, 1.0, 2.0)
@@ -334,17 +337,20 @@ class Engine:
         return execs.Exec(self._url, name, argv, user=user, privileged=privileged, env=env).run(timeout)
 
     def logs(self, name: str, lines: int) -> str:
-        """The last lines of a container's output, as far as its log driver keeps them."""
-        import podman.errors
-        import requests
+        """The last lines of a container's output, as far as its log driver keeps them and tells them soon."""
+        from podman import api
 
+        params = {"stdout": "true", "stderr": "true", "tail": str(lines)}
         try:
-            raw = self._client.containers.get(name).logs(stdout=True, stderr=True, tail=lines)
-        except (podman.errors.PodmanError, podman.errors.APIError, requests.exceptions.RequestException):
+            answer = self._call(
+                self._api.get, f"/containers/{name}/logs", f"read the log of {name}", params=params, timeout=_LOGS
+            )
+        except errors.EngineError:
             # The report is about something else that failed; without these lines it is still a report.
             return ""
-        joined = raw if isinstance(raw, bytes) else b"".join(raw)
-        return joined.decode(errors="replace").strip()
+        if answer.status_code == 404:
+            return ""
+        return b"".join(api.frames(answer)).decode(errors="replace").strip()
 
 
 class _TimedOut(errors.EngineAway):

@@ -238,7 +238,6 @@ class Upgrader:
 
     def _way_back(self, reason: str) -> target.Outcome:
         self._note_predecessor(self._facts())
-        logs = self._failed_logs()
         self._podman.remove(migrate.name_of(self._target))
         self._progress = plan.Progress()
         for _ in range(_MOST_STEPS):
@@ -248,6 +247,8 @@ class Upgrader:
             self._do(step, "rollback")
         self._close()
         self._rejoin()
+        # Not before: what serves comes first.
+        logs = self._failed_logs()
         result, reason = self._judge_way_back(reason)
         # From here on the result is known, whatever happens: resuming reports it and tries nothing again.
         self._record.end(self._record.begin(self._target.name, _WAY_BACK_ENDED, json.dumps([result, reason])))
