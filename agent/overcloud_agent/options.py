@@ -38,6 +38,12 @@ OPTIONS = (
         help="Bytes kept of each of a hook's stdout and stderr; past it the middle is cut.",
     ),
     cfg.StrOpt(
+        "silent_hook",
+        default="fails",
+        choices=["fails", "succeeds"],
+        help="What it means that a hook ends with status 0 and prints nothing; heat-config takes it for success.",
+    ),
+    cfg.StrOpt(
         "os_collect_config_file",
         default="/etc/os-collect-config.conf",
         help="os-collect-config's configuration file, from which the metadata sources are taken.",

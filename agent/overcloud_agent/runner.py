@@ -91,7 +91,7 @@ def run_deployment(
         watch.file(shown)
         if hook is None:
             return built_in[group](deployment, Run(seconds, time.monotonic() + seconds, watch.began))
-        return _run_hook(hook, shown, seconds, config.output_limit, watch.began)
+        return _run_hook(hook, shown, seconds, config, watch.began)
     # Without a journal a result would be lost like the deployment: better to end, and to go on when it is back.
     except (errors.Interrupted, errors.JournalError):
         raise
@@ -142,10 +142,15 @@ def _installed(directories: tuple[Path, ...]) -> set[str]:
 
 
 def _run_hook(
-    hook: Path, document: dict[str, Any], deadline: float, limit: int, began: Callable[[model.Process], None]
+    hook: Path,
+    document: dict[str, Any],
+    deadline: float,
+    config: settings.Settings,
+    began: Callable[[model.Process], None],
 ) -> model.Result:
+    stdin = json.dumps(document).encode()
     try:
-        completed = run.hook([str(hook)], json.dumps(document).encode(), timeout=deadline, limit=limit, began=began)
+        completed = run.hook([str(hook)], stdin, timeout=deadline, limit=config.output_limit, began=began)
     except OSError as error:
         raise errors.BadInput(
             f"the hook {hook} cannot be started: {error.strerror}", path="$.group", hint="has it a valid first line?"
@@ -158,6 +163,8 @@ def _run_hook(
         return deadlines.overdue("hook", deadline, stdout=stdout, stderr=stderr)
     if completed.output_held:
         log.warning("%s left a background child that holds its output; the child goes on without it", hook.name)
+    if config.silent_hook == "succeeds" and completed.returncode == 0 and not stdout.strip():
+        return model.succeeded("", stderr=stderr)
     return model.interpret(completed.returncode, _answer_in(stdout), stderr)
 
 

@@ -40,6 +40,8 @@ class Settings:
     hook_timeout: float
     shutdown_grace: float
     output_limit: int
+    silent_hook: str
+    """fails or succeeds."""
     os_collect_config_file: Path
     deployed_dir: Path
     templates_dir: Path | None
@@ -118,6 +120,7 @@ def load(config_file: Path | None = None, *, environ: Mapping[str, str] = os.env
         hook_timeout=conf.hook_timeout,
         shutdown_grace=conf.shutdown_grace,
         output_limit=conf.output_limit,
+        silent_hook=conf.silent_hook,
         os_collect_config_file=Path(conf.os_collect_config_file),
         deployed_dir=Path(environ.get("HEAT_CONFIG_DEPLOYED") or conf.deployed_dir),
         templates_dir=Path(conf.templates_dir) if conf.templates_dir else None,

@@ -268,6 +268,18 @@ def test_hook_that_answers_badly(node: nodes.Node, heat: heatlike.HeatLike, body
     assert said in answered["deploy_stderr"]
 
 
+def test_hook_that_says_nothing_may_be_taken_at_its_status(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    """Hooks of one's own, made for heat-config, may be like that."""
+    node.configure(silent_hook="succeeds")
+    node.hook("silent", "echo story >&2")
+    node.hook("wrong", "exit 3")
+    node.start()
+    heat.serve(heat.deployment("a", "silent"), heat.deployment("b", "wrong"))
+    body = heat.signal("a", within=SECONDS)
+    assert (body["deploy_status_code"], body["deploy_stderr"]) == (0, "story\n")
+    assert heat.signal("b", within=SECONDS)["deploy_status_code"] == 3
+
+
 def test_hook_whose_background_child_holds_stdout(node: nodes.Node, heat: heatlike.HeatLike) -> None:
     node.hook("odd", f"{GOOD}; sleep 30 &")
     answered = answer(node, heat, heat.deployment("bad", "odd"))
