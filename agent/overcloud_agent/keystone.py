@@ -45,12 +45,13 @@ class Login:
 class Failure(errors.AgentError):
     """A request that got no answer from its service: Keystone refused the login, or somebody did not answer.
 
-    `kind`: "refused" (the login, for good), "silent" (no answer at all), "unavailable" (an answer that says "not now",
-    or a catalogue without the service). `retry_after` is Keystone's header of that name, or empty.
+    `kind`: "refused" (the login), "senseless" (nobody can be asked at such a URL), "silent" (no answer at all),
+    "unavailable" (an answer that says "not now", or a catalogue without the service). `retry_after` is Keystone's
+    header of that name, or empty.
     """
 
     def __init__(
-        self, message: str, *, kind: Literal["refused", "silent", "unavailable"], retry_after: str = ""
+        self, message: str, *, kind: Literal["refused", "senseless", "silent", "unavailable"], retry_after: str = ""
     ) -> None:
         super().__init__(message)
         self.kind = kind
@@ -129,7 +130,7 @@ class Session:
             raise Failure(message, kind="unavailable") from None
         # A URL that makes no sense; keystoneauth1 lets urllib3's complaint pass.
         except ValueError:
-            raise Failure("the URL for logging in is no URL", kind="refused") from None
+            raise Failure("the URL for logging in is no URL", kind="senseless") from None
 
     @property
     def _where(self) -> str:
@@ -138,7 +139,7 @@ class Session:
     def _base(self, service_type: str) -> str:
         """The service's public URL, as the catalogue has it."""
         if not self._login.auth_url.startswith(("http://", "https://")):
-            raise Failure("the URL for logging in is no http or https URL", kind="refused")
+            raise Failure("the URL for logging in is no http or https URL", kind="senseless")
         from keystoneauth1 import exceptions
 
         region = self._login.region_name

@@ -31,8 +31,9 @@ def post(
 
 def of_failure(error: keystone.Failure) -> verdict.Verdict:
     """What it means that a request with a token got no answer of its service."""
-    if error.kind == "refused":
-        return verdict.Verdict(outcome="refused", error=error.message, status=401, doubtful=True)
+    if error.kind in ("refused", "senseless"):
+        doubtful = error.kind == "refused"
+        return verdict.Verdict(outcome="refused", error=error.message, status=401, doubtful=doubtful)
     if error.kind == "silent":
         return verdict.silence(error.message)
     pause = verdict.seconds_of(error.retry_after)
