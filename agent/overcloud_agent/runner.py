@@ -34,6 +34,9 @@ REPEATABLE = frozenset(
     }
 )
 
+# Characters of a file's name (NAME_MAX).
+_LONGEST_NAME = 255
+
 # Of these nobody but the agent knows how far the work came.
 OUR_OWN = frozenset({"container-upgrade", "docker-cmd", "package-update"})
 
@@ -123,7 +126,8 @@ def find_hook(group: str, directories: tuple[Path, ...], built_in: Collection[st
     name = re.sub("[^0-9A-Za-z_-]", "", group)
     for directory in directories:
         path = directory / name
-        if name and path.is_file():
+        # Of a longer name, the system says neither that it is there nor that it is not.
+        if 0 < len(name) <= _LONGEST_NAME and path.is_file():
             if group in built_in and path.resolve().parent == Path(sys.executable).parent.resolve():
                 return None
             if os.access(path, os.X_OK):

@@ -35,6 +35,12 @@ def test_unknown_group(node: nodes.Node, heat: heatlike.HeatLike) -> None:
     assert "container-upgrade, docker-cmd, os-apply-config, package-update, script" in body["deploy_stderr"]
 
 
+def test_group_that_is_longer_than_a_file_name(node: nodes.Node, heat: heatlike.HeatLike) -> None:
+    body = answer(node, heat, heat.deployment("bad", "m" * 300))
+    assert body["deploy_status_code"] == 2
+    assert "there is no hook for the group 'mmm" in body["deploy_stderr"]
+
+
 def test_hook_that_is_not_executable(node: nodes.Node, heat: heatlike.HeatLike) -> None:
     path = node.hook("puppet", GOOD, mode=0o644)
     body = answer(node, heat, heat.deployment("bad", "puppet"))
