@@ -86,6 +86,18 @@ def test_one_that_nobody_would_replace_is_told_before_anything_moves(
     assert any("eth0" in line for line in interfaces(podman, "b"))
 
 
+def test_a_rollback_by_hand_cuts_nothing_off(both: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBox) -> None:
+    both.configure(keep_previous=1)
+    config = {"a": main(podman, "2"), "b": sidecar(podman)}
+    body = upgrades.succeed(both, heat, "two", config)
+    assert upgrades.results(body) == {"a": "upgraded", "b": "upgraded"}, "also where the old one is kept"
+    before = upgrades.identity(podman, "a")
+    done = both.run("rollback", "a")
+    assert done.returncode == 2, done.stderr
+    assert "b shares namespaces of a" in done.stderr
+    assert upgrades.identity(podman, "a") == before
+
+
 def test_what_cannot_come_back_is_not_brought_back(
     both: nodes.Node, heat: heatlike.HeatLike, podman: box.PodmanBox
 ) -> None:

@@ -28,8 +28,7 @@ def is_cut_off(podman: engine.Engine, name: str) -> bool:
     needed = _needed(podman, name)
     if not needed:
         return False
-    stages = tuple(suffix for suffix in target.SUFFIXES.values() if suffix)
-    return not needed <= {one.id for other, one in podman.containers().items() if not other.endswith(stages)}
+    return not needed <= {one.id for other, one in podman.containers().items() if not _is_aside(other)}
 
 
 def sharers(podman: engine.Engine, owners: Collection[str], *, among: Collection[str]) -> dict[str, str]:
@@ -58,6 +57,11 @@ def neighbours(podman: engine.Engine, owners: Collection[str]) -> list[str]:
 def _spaces(entry: Mapping[str, Any]) -> set[str]:
     found = entry.get("Namespaces") or {}
     return {str(found[kind]) for kind in ("Net", "Pidns", "Ipc", "Uts") if found.get(kind)}
+
+
+def _is_aside(name: str) -> bool:
+    """Whether a name says that its container is not the one that serves: it is replaced, kept, or not there yet."""
+    return target.KEPT in name or name.endswith(tuple(suffix for suffix in target.SUFFIXES.values() if suffix))
 
 
 def _needed(podman: engine.Engine, name: str) -> set[str]:

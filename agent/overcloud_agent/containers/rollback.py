@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from overcloud_agent import errors, journal, lock
-from overcloud_agent.containers import adoption, engine, plan, spec, steps, target, units, upgrade
+from overcloud_agent.containers import adoption, engine, joined, plan, spec, steps, target, units, upgrade
 
 if TYPE_CHECKING:
     from overcloud_agent import settings
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 def roll_back(name: str, config: settings.Settings, stopping: Callable[[], bool]) -> target.Outcome:
     """Swap the container `name` with the kept one that served last, through the same steps and gate as an upgrade.
 
-    Run again after a crash, it goes on. Raises BadInput when nothing is kept, Busy while an upgrade is under way,
-    EngineError and JournalError.
+    Run again after a crash, it goes on. Raises BadInput when nothing is kept or something would be cut off, Busy while
+    an upgrade is under way, EngineError and JournalError.
     """
     with lock.containers(config.state_dir), engine.Engine(config.podman_url, timeout=config.podman_timeout) as podman:
         found = podman.containers()
@@ -25,6 +25,7 @@ def roll_back(name: str, config: settings.Settings, stopping: Callable[[], bool]
         wanted = _target(podman, name, kept, found[kept], config)
         key = f"rollback {name}"
         if not under_way:
+            _refuse_cut_off(podman, name, found)
             _forget(config, key)
         with steps.Journalled(config.state_dir, key) as record:
             return upgrade.Upgrader(podman, units.starter(config, podman), wanted, record, stopping).run()
@@ -44,6 +45,16 @@ def _kept(name: str, found: dict[str, plan.Container]) -> tuple[str, bool]:
             hint="keep_previous in the agent's configuration, or upgrade.keep in the config, keeps some",
         )
     return max(kept, key=lambda one: kept[one]), False
+
+
+def _refuse_cut_off(podman: engine.Engine, name: str, found: dict[str, plan.Container]) -> None:
+    """Raises BadInput when a container shares namespaces of the one that is given up: nothing here replaces it."""
+    owners = {found[name].id} if name in found else set[str]()
+    for sharer in joined.sharers(podman, owners, among=joined.neighbours(podman, owners)):
+        raise errors.BadInput(
+            f"{sharer} shares namespaces of {name}, and would be cut off when that is replaced",
+            hint=f"have a config with both {name}, as it was, and {sharer} be applied",
+        )
 
 
 def _target(
