@@ -96,6 +96,9 @@ def test_a_rollback_by_hand_cuts_nothing_off(both: nodes.Node, heat: heatlike.He
     assert done.returncode == 2, done.stderr
     assert "b shares namespaces of a" in done.stderr
     assert upgrades.identity(podman, "a") == before
+    done = both.run("rollback", "b")
+    assert done.returncode == 2, done.stderr
+    assert "it cannot serve again" in done.stderr
 
 
 def test_what_cannot_come_back_is_not_brought_back(

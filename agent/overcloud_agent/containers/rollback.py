@@ -26,6 +26,8 @@ def roll_back(name: str, config: settings.Settings, stopping: Callable[[], bool]
         key = f"rollback {name}"
         if not under_way:
             _refuse_cut_off(podman, name, found)
+            if joined.is_cut_off(podman, kept):
+                raise errors.BadInput(f"what {kept} shares namespaces of was replaced, so it cannot serve again")
             _forget(config, key)
         with steps.Journalled(config.state_dir, key) as record:
             return upgrade.Upgrader(podman, units.starter(config, podman), wanted, record, stopping).run()
